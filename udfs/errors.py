@@ -1,0 +1,72 @@
+"""Every error of modelstream, in one tree.
+
+    ModelstreamError
+    ├── ConfigError      the configuration can't work            (fails the job, at start)
+    ├── UpdateError      a model update is refused               stage update
+    ├── ArtifactError    an artifact can't be had or is refused  stage update
+    ├── ModelLoadError   an artifact is no model of its format   stage update
+    ├── DecodeError      an event is not what events look like   stage decode
+    ├── ResolveError     no version serves what an event names   stage resolve
+    ├── ScoreError       a model could not score an input        stage score
+    └── EncodeError      an output can't be written              stage encode
+
+Only ConfigError ends a job. Every other one becomes a dead letter, or an error line of
+``modelstream score``. Foreign exceptions become one of these where the foreign code is called:
+in a scorer, in the artifact store, in a Kafka client.
+"""
+
+from typing import ClassVar, Literal
+
+Stage = Literal["decode", "route", "resolve", "score", "offload", "encode", "update"]
+
+
+class ModelstreamError(Exception):
+    """Base of all errors that modelstream raises itself. Its text is for people: what, where, what to do."""
+
+    stage: ClassVar[Stage | None] = None
+
+
+class ConfigError(ModelstreamError):
+    """The configuration can't work. The text begins with the path of the key, where there is one."""
+
+
+class UpdateError(ModelstreamError):
+    """A model update is malformed or refused; the catalog stays as it was."""
+
+    stage = "update"
+
+
+class ArtifactError(ModelstreamError):
+    """An artifact can't be fetched, differs from its sha256, is too large, or its place is not allowed."""
+
+    stage = "update"
+
+
+class ModelLoadError(ModelstreamError):
+    """An artifact can't be loaded as a model of its format with its options."""
+
+    stage = "update"
+
+
+class DecodeError(ModelstreamError):
+    """An event's value is not the JSON that events are made of."""
+
+    stage = "decode"
+
+
+class ResolveError(ModelstreamError):
+    """No version serves the model that an event names."""
+
+    stage = "resolve"
+
+
+class ScoreError(ModelstreamError):
+    """A model could not score one input. Returned in place of outputs, not raised, by a scorer."""
+
+    stage = "score"
+
+
+class EncodeError(ModelstreamError):
+    """A prediction can't be written: too large, or a timestamp that its topic refuses."""
+
+    stage = "encode"

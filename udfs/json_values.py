@@ -1,0 +1,42 @@
+"""JSON in and out: one reader and one writer for events, outputs and files of events."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+"""A decoded JSON value."""
+
+
+def read_json(text: bytes | bytearray | memoryview) -> JsonValue:
+    """Decode JSON (UTF-8), also the NaN, Infinity and -Infinity that Python's json module writes.
+
+    Raises:
+        ValueError: the text is not JSON, not UTF-8, or nested too deeply.
+    """
+    try:
+        value: JsonValue = orjson.loads(text)
+        return value
+    except orjson.JSONDecodeError as strict:
+        # orjson keeps to RFC 8259. Only a number that RFC 8259 has no text for deserves a second reader.
+        raw = bytes(text)
+        if b"NaN" not in raw and b"Infinity" not in raw:
+            raise
+        try:
+            lenient: JsonValue = json.loads(raw)
+            return lenient
+        except (ValueError, RecursionError):
+            raise strict from None
+
+
+def write_json(value: JsonValue) -> bytes:
+    """Encode a value as compact JSON (UTF-8). NaN and infinity, which JSON can't say, become null.
+
+    Raises:
+        ValueError: the value holds something that JSON can't say (an integer beyond 64 bits, say).
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
