@@ -1,0 +1,1 @@
+"""Kafka, files and micro-batches: what joins the graph to the world."""

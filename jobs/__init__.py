@@ -1,0 +1,1 @@
+"""The Flink job: its configuration, its graph, its entry point."""

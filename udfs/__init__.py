@@ -1,0 +1,1 @@
+"""Scoring without Flink: records, models, scorers, the engine. Only two modules here know Flink."""

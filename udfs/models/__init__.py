@@ -1,0 +1,1 @@
+"""What to serve, getting it, and keeping it loaded."""

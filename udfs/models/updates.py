@@ -1,0 +1,125 @@
+"""Model updates: the closed union of records that change the catalog."""
+
+import hashlib
+from typing import Annotated, Any
+
+import msgspec
+
+from udfs.errors import UpdateError
+from udfs.json_values import read_json
+from udfs.records import ModelId, ModelName, Sha256, VersionNumber
+
+FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+
+
+class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a model's bytes are: in the update itself or at a URI; always with their sha256."""
+
+    sha256: Sha256
+    inline: bytes | None = None
+    """The bytes themselves; base64 in JSON."""
+    uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.inline is None) == (self.uri is None):
+            raise ValueError("expected exactly one of `inline` and `uri`")
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An input whose outputs are known, tried before a version is ready."""
+
+    data: Any
+    outputs: Any
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Largest absolute difference of a number."""
+
+
+class PublishModel(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="publish_model"
+):
+    """Make a version known, and active unless ``activate`` is false."""
+
+    model: ModelId
+    format: FormatName
+    artifact: Artifact
+    activate: bool = True
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    occurred_on: str | None = None
+
+    def identity(self) -> str:
+        """The sha256 of the canonical descriptor: format, options, the artifact's sha256, checks.
+
+        Canonical is JSON with sorted keys and no white space, UTF-8.
+        """
+        descriptor = {
+            "format": self.format,
+            "options": self.options,
+            "artifact": self.artifact.sha256,
+            "checks": [msgspec.to_builtins(check) for check in self.checks],
+        }
+        return hashlib.sha256(msgspec.json.encode(descriptor, order="deterministic")).hexdigest()
+
+
+class ActivateModel(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="activate_model"
+):
+    """Make a published version the one that scores events which name the model alone."""
+
+    model: ModelId
+    occurred_on: str | None = None
+
+
+class RetiredModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is retired: one version, or with ``all`` of the update every version of the name."""
+
+    name: ModelName
+    version: VersionNumber | None = None
+
+
+class RetireModel(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="retire_model"
+):
+    """Take a version that is not active, or with ``all`` a whole model, out of the catalog."""
+
+    model: RetiredModel
+    all: bool = False
+    occurred_on: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.all and self.model.version is not None:
+            raise ValueError("`all` retires every version: leave `model.version` out")
+        if not self.all and self.model.version is None:
+            raise ValueError("expected `model.version`, or `all`: true")
+
+
+ModelUpdate = PublishModel | ActivateModel | RetireModel
+
+_decoder: msgspec.json.Decoder[ModelUpdate] = msgspec.json.Decoder(ModelUpdate)
+
+
+def decode_update(value: bytes) -> ModelUpdate:
+    """Read a control record's value.
+
+    Raises:
+        UpdateError: not JSON, or not an update; the text names the path (``$.model.version``).
+    """
+    try:
+        return _decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise UpdateError(f"not a model update: {error}") from error
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        # NaN may stand in the inputs of a check.
+        update: ModelUpdate = msgspec.convert(read_json(value), ModelUpdate)
+        return update
+    except msgspec.ValidationError as error:
+        raise UpdateError(f"not a model update: {error}") from error
+    except ValueError as error:
+        raise UpdateError(f"not JSON: {error}") from error
+
+
+def encode_update(update: ModelUpdate) -> bytes:
+    """Write an update as a control record's value."""
+    return msgspec.json.encode(update)

@@ -1,0 +1,114 @@
+"""The records of the topics: events, predictions, model statuses, and the names of their headers."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from udfs.json_values import JsonValue
+
+ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ModelId(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):
+    """A version of a model, written ``iris:2``."""
+
+    name: ModelName
+    version: VersionNumber
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelId":
+        """Read ``NAME:VERSION``.
+
+        Raises:
+            ValueError: the text is not a model's name, a colon and a positive integer.
+        """
+        name, separator, version = text.rpartition(":")
+        if not separator or not version.isascii() or not version.isdigit():
+            raise ValueError(f"{text!r} is not NAME:VERSION (a name, a colon, a positive integer)")
+        try:
+            return msgspec.convert({"name": name, "version": int(version)}, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{text!r} is not NAME:VERSION: {error}") from error
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """The JSON value of an event's Kafka record. Unknown fields are the sender's business."""
+
+    data: object = msgspec.UNSET
+    model: str | None = None
+    id: str | int | float | bool | None = None
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    """The version that made a prediction."""
+
+    name: str
+    version: int
+    sha256: str
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """The JSON value of a prediction's Kafka record.
+
+    It holds nothing that a replay would change: no clock, subtask or batch.
+    """
+
+    id: str | int | float | bool | None
+    model: ServedModel
+    outputs: object
+
+
+Phase = Literal["loading", "ready", "active", "failed", "retired"]
+
+
+class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A subtask's word on a version: the JSON value of a record of the status topic.
+
+    Its key is ``JOB/NAME/VERSION/SUBTASK``, so that compaction keeps the last word.
+    """
+
+    job: str
+    model: ModelId
+    status: Phase
+    subtask: int
+    parallelism: int
+    attempt: int
+    sha256: str
+    at: str
+    """When it was said: RFC 3339, UTC."""
+    load_ms: float | None = None
+    cause: str | None = None
+    """Why it failed."""
+    notes: tuple[str, ...] = ()
+    """What the scorer has to say of the model, such as that it is scored one by one."""
+    schema: int = 1
+
+    def key(self) -> bytes:
+        """The record's key."""
+        return f"{self.job}/{self.model.name}/{self.model.version}/{self.subtask}".encode()
+
+
+class Header:
+    """Names of the Kafka headers that modelstream writes. All begin with ``ms-``."""
+
+    SOURCE: Final = "ms-source"
+    STAGE: Final = "ms-stage"
+    ERROR: Final = "ms-error"
+    MESSAGE: Final = "ms-message"
+    MODEL: Final = "ms-model"
+    AT: Final = "ms-at"
+    TIMESTAMP: Final = "ms-timestamp"
+    TRUNCATED: Final = "ms-truncated"
+    PREFIX: Final = "ms-"
+
+
+class OfflineEvent(msgspec.Struct, frozen=True):
+    """A line of input of ``modelstream score``."""
+
+    data: object = msgspec.UNSET
+    id: JsonValue = None
