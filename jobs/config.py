@@ -22,11 +22,11 @@ class ByteSize(int):
     """Bytes; in YAML a number of bytes, or text such as ``512KiB``, ``4MiB``, ``1GiB``."""
 
 
-class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
 
-class KafkaConfig(_Frozen):
+class KafkaConfig(_Config, frozen=True):
     """How to reach Kafka: any client property passes through."""
 
     bootstrap_servers: str = "localhost:9092"
@@ -52,7 +52,7 @@ class KafkaConfig(_Frozen):
         return {"bootstrap.servers": self.bootstrap_servers, **texts}
 
 
-class TopicsConfig(_Frozen):
+class TopicsConfig(_Config, frozen=True):
     """The names of the topics."""
 
     events: Topic = "ms.events"
@@ -62,7 +62,7 @@ class TopicsConfig(_Frozen):
     model_status: Topic = "ms.model-status"
 
 
-class EventsConfig(_Frozen):
+class EventsConfig(_Config, frozen=True):
     """How events are read."""
 
     start: Literal["earliest", "latest", "committed"] = "committed"
@@ -73,7 +73,7 @@ class EventsConfig(_Frozen):
     """Stop at the end that the topics have when the job starts."""
 
 
-class BatchingConfig(_Frozen):
+class BatchingConfig(_Config, frozen=True):
     """Micro-batches: what one subtask scores in one call."""
 
     max_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -84,11 +84,11 @@ class BatchingConfig(_Frozen):
     """After this long without an event an empty batch lets the job report and release what it holds."""
 
 
-class ArtifactsConfig(_Frozen):
+class ArtifactsConfig(_Config, frozen=True):
     """Where models may come from."""
 
     allow: tuple[str, ...] = ()
-    """URI prefixes (``file:/models``, ``https://models.example/``, ``s3://bucket/models``); none: inline only."""
+    """Places (``file:/models``, ``https://models.example/``, ``s3://bucket/models``); none: inline only."""
     allow_private_addresses: tuple[str, ...] = ()
     """Hosts that may be loopback, private or link-local addresses."""
     max_bytes: ByteSize = ByteSize(1024 * 1024 * 1024)
@@ -99,7 +99,7 @@ class ArtifactsConfig(_Frozen):
     """Options of s3fs (``endpoint_url``, ``anon``, ...); credentials come from the environment."""
 
 
-class CatalogConfig(_Frozen):
+class CatalogConfig(_Config, frozen=True):
     """Bounds of the catalog."""
 
     max_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
@@ -108,7 +108,7 @@ class CatalogConfig(_Frozen):
     """Start though the control topic is compacted or expires, which can lose models."""
 
 
-class HoldConfig(_Frozen):
+class HoldConfig(_Config, frozen=True):
     """How long and how much to hold for a model that is not there yet, per subtask."""
 
     hold: Duration = Duration(30)
@@ -116,7 +116,7 @@ class HoldConfig(_Frozen):
     max_bytes: ByteSize = ByteSize(16 * 1024 * 1024)
 
 
-class ModelsConfig(_Frozen):
+class ModelsConfig(_Config, frozen=True):
     """Serving."""
 
     default: str | None = None
@@ -127,7 +127,7 @@ class ModelsConfig(_Frozen):
     """Loaded versions a subtask; beyond it the least recently used is closed, and loaded again on demand."""
 
 
-class CheckpointsConfig(_Frozen):
+class CheckpointsConfig(_Config, frozen=True):
     """Checkpoints; the folder is the cluster's (``execution.checkpointing.dir``) unless named here."""
 
     interval: Duration = Duration(1)
@@ -135,7 +135,7 @@ class CheckpointsConfig(_Frozen):
     folder: str | None = None
 
 
-class JobConfig(_Frozen):
+class JobConfig(_Config, frozen=True):
     """A scoring job."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = "modelstream"
@@ -234,7 +234,9 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
 
 def _with_path_first(message: str) -> str:
     """msgspec says ``Expected `int`, got `str` - at `$.batching.max_events```; the path should lead."""
-    text, separator, path = message.rpartition(" - at `$")
-    if not separator:
-        return message
-    return f"{path.rstrip('`').lstrip('.')}: {text[0].lower()}{text[1:]}"
+    text, _, path = message.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown:
+        return f"{path}{'.' if path else ''}{unknown[1]}: unknown key"
+    return f"{path}: {text[0].lower()}{text[1:]}" if path else text
