@@ -1,0 +1,62 @@
+"""Checks of a version before it serves: inputs whose outputs are known."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeGuard
+
+from udfs.engine import score_inputs
+from udfs.errors import ModelLoadError, ScoreError
+from udfs.json_values import JsonValue
+from udfs.models.updates import Check
+from udfs.scorers import Scorer
+
+
+def run_checks(scorer: Scorer, checks: Sequence[Check]) -> None:
+    """Score the inputs of checks and compare.
+
+    Raises:
+        ModelLoadError: an output differs by more than its tolerance, or an input can't be scored.
+    """
+    if not checks:
+        return
+    results = score_inputs(scorer, [check.data for check in checks])
+    for number, (check, result) in enumerate(zip(checks, results, strict=True), start=1):
+        if isinstance(result, ScoreError):
+            raise ModelLoadError(f"check {number} can't be scored: {result}")
+        difference = find_difference(check.outputs, result, check.tolerance)
+        if difference:
+            raise ModelLoadError(f"check {number} differs: {difference}")
+
+
+def find_difference(
+    expected: JsonValue, actual: JsonValue, tolerance: float, path: str = "outputs"
+) -> str | None:
+    """The first place where two JSON values differ, None where they agree.
+
+    Args:
+        expected: the value that is wanted.
+        actual: the value that was made.
+        tolerance: largest absolute difference of two numbers.
+        path: what the place is called.
+    """
+    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
+        if expected.keys() != actual.keys():
+            return f"{path}: expected the fields {sorted(expected)}, got {sorted(actual)}"
+        pairs: Iterable[tuple[str, JsonValue, JsonValue]] = (
+            (f"{path}.{name}", expected[name], actual[name]) for name in expected
+        )
+    elif _is_list(expected) and _is_list(actual):
+        if len(expected) != len(actual):
+            return f"{path}: expected {len(expected)} elements, got {len(actual)}"
+        pairs = ((f"{path}[{i}]", e, a) for i, (e, a) in enumerate(zip(expected, actual, strict=True)))
+    else:
+        same = _is_number(expected) and _is_number(actual) and abs(expected - actual) <= tolerance
+        return None if same or expected == actual else f"{path}: expected {expected!r}, got {actual!r}"
+    return next((found for p, e, a in pairs if (found := find_difference(e, a, tolerance, p))), None)
+
+
+def _is_list(value: JsonValue) -> TypeGuard[Sequence[JsonValue]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_number(value: JsonValue) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

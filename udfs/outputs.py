@@ -1,0 +1,115 @@
+"""What may be written: dead letters, and the limits that the output topics and the client set."""
+
+import struct
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from udfs.batches import EventBatch, Outcome, OutcomeKind, decode_envelope, encode_envelope, encode_headers
+from udfs.errors import EncodeError, ModelstreamError
+from udfs.records import Header
+
+RECORD_OVERHEAD = 1024
+"""Bytes that a record may need beside its value, envelope and details: framing and ``ms-source``."""
+MESSAGE_CHARACTERS = 2000
+"""Longest text of an error in a header."""
+
+_TIMESTAMP = struct.Struct("<q")
+_TIMESTAMP_AT = 13
+"""Where an envelope keeps its timestamp."""
+
+
+class OutputLimits(NamedTuple):
+    """What the output topics take; a record beyond it would fail the sink for ever."""
+
+    prediction_bytes: int
+    dead_letter_bytes: int
+    ahead_ms: int | None = None
+    """How far a prediction's timestamp may lie ahead of the clock, None for any."""
+    behind_ms: int | None = None
+    """How far it may lie behind the clock, None for any."""
+
+    def timestamp_errors(self, batch: EventBatch, now_ms: int) -> dict[int, EncodeError]:
+        """The events whose timestamp the predictions topic would refuse, by their index."""
+        latest = None if self.ahead_ms is None else now_ms + self.ahead_ms
+        earliest = None if self.behind_ms is None else now_ms - self.behind_ms
+        if (latest is None or batch.latest <= latest) and (earliest is None or batch.earliest >= earliest):
+            return {}
+        errors: dict[int, EncodeError] = {}
+        for index in range(len(batch.values)):
+            (timestamp,) = _TIMESTAMP.unpack_from(batch.envelope(index), _TIMESTAMP_AT)
+            if latest is not None and timestamp > latest:
+                errors[index] = EncodeError(
+                    f"timestamp {timestamp} is over {self.ahead_ms} ms ahead of the clock, which the "
+                    f"predictions topic refuses (message.timestamp.after.max.ms)"
+                )
+            elif earliest is not None and 0 <= timestamp < earliest:
+                errors[index] = EncodeError(
+                    f"timestamp {timestamp} is over {self.behind_ms} ms behind the clock, which the "
+                    f"predictions topic refuses (message.timestamp.before.max.ms)"
+                )
+        return errors
+
+    def size_error(self, prediction: bytes, envelope: bytes) -> EncodeError | None:
+        """Why a prediction is too large for its topic, None where it is not."""
+        size = len(prediction) + len(envelope) + RECORD_OVERHEAD
+        if size <= self.prediction_bytes:
+            return None
+        return EncodeError(
+            f"the prediction's record has up to {size} bytes, the predictions topic and the producer take "
+            f"{self.prediction_bytes} (max.message.bytes, max.request.size)"
+        )
+
+    def all_fit(self, batch: EventBatch, predictions: list[bytes]) -> bool:
+        """Whether surely no prediction of a batch is too large."""
+        room = self.prediction_bytes - RECORD_OVERHEAD
+        return sum(map(len, predictions)) + len(batch.envelope_bytes) <= room or (
+            max(map(len, predictions)) + _longest_envelope(batch) <= room
+        )
+
+
+def dead_letter(
+    value: bytes,
+    envelope: bytes,
+    error: ModelstreamError,
+    limits: OutputLimits,
+    at: datetime,
+    model: str | None = None,
+) -> Outcome:
+    """An event or update that could not be handled: its own bytes, and headers that say why.
+
+    Where the topic would not take it whole, its value is cut, then its headers left out, then its
+    key cut; ``ms-truncated`` says how many bytes the value had.
+
+    Args:
+        value: the record's value, untouched.
+        envelope: the record's envelope.
+        error: what went wrong.
+        limits: what the topic takes.
+        at: when it went wrong.
+        model: the model that it is about, where known.
+    """
+    headers: list[tuple[str, bytes | None]] = [
+        (Header.STAGE, (error.stage or "score").encode()),
+        (Header.ERROR, type(error).__name__.encode()),
+        (Header.MESSAGE, str(error)[:MESSAGE_CHARACTERS].encode("utf-8", "replace")),
+        (Header.AT, at.astimezone(UTC).isoformat(timespec="milliseconds").encode()),
+    ]
+    if model is not None:
+        headers.append((Header.MODEL, model[:MESSAGE_CHARACTERS].encode("utf-8", "replace")))
+    details = encode_headers(headers)
+    room = limits.dead_letter_bytes - RECORD_OVERHEAD - len(details)
+    if len(value) + len(envelope) <= room:
+        return Outcome(OutcomeKind.DEAD_LETTER, value, envelope, details)
+    headers.append((Header.TRUNCATED, str(len(value)).encode()))
+    room -= 64
+    if len(envelope) > room:
+        record = decode_envelope(envelope)._replace(headers=())
+        key = record.key if record.key is None else record.key[: max(0, room - len(record.topic) - 64)]
+        envelope = encode_envelope(record._replace(key=key))
+    cut = value[: max(0, room - len(envelope))]
+    return Outcome(OutcomeKind.DEAD_LETTER, cut, envelope, encode_headers(headers))
+
+
+def _longest_envelope(batch: EventBatch) -> int:
+    ends = batch.envelope_ends
+    return max(b - a for a, b in zip([0, *ends[:-1]], ends, strict=True))

@@ -1,0 +1,151 @@
+"""The Flink function that scores micro-batches: unpacks, asks the subtask, emits. Nothing else."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from pyflink.common import Row, Types
+from pyflink.datastream import OutputTag, RuntimeContext
+from pyflink.datastream.functions import KeyedBroadcastProcessFunction
+from pyflink.datastream.state import ListStateDescriptor, MapStateDescriptor
+
+from udfs import worker
+from udfs.batches import BatchKind
+from udfs.code_version import CODE_VERSION
+from udfs.held import HeldEvents
+from udfs.model_thread import ModelThread
+from udfs.models.artifacts import ArtifactStore
+from udfs.models.catalog import Catalog, decode_model, encode_model
+from udfs.models.known import KnownCatalog
+from udfs.models.serving import Serving
+from udfs.outputs import OutputLimits
+from udfs.scorers import load_scorer, warm_up_imports
+from udfs.subtask import Place, ScoringSubtask, Turn
+
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+OUTCOMES = Types.ROW([BYTES])
+"""The function's output: an outcome batch, see `udfs.batches`."""
+STATUSES = OutputTag("model-statuses", Types.ROW([BYTES, BYTES]))
+"""The side output of model statuses: key and value of a record each."""
+CATALOG = MapStateDescriptor("catalog", Types.STRING(), BYTES)
+"""The broadcast state: a model's name -> its JSON; the empty name -> the catalog's offset."""
+_HELD = ListStateDescriptor("held-events", BYTES)
+_OFFSET = ""
+_CLOSE_SECONDS = 30.0
+
+
+class ServingSettings(msgspec.Struct, frozen=True):
+    """All that a subtask has to know of the configuration. Times in seconds."""
+
+    job: str
+    limits: OutputLimits
+    formats: tuple[str, ...]
+    default_model: str | None
+    max_loaded: int
+    max_catalog_bytes: int
+    hold: tuple[float, int, int] | None
+    """Seconds, events and bytes; None: an event without a model is a dead letter at once."""
+    artifacts: Callable[[], ArtifactStore]
+
+
+class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFlink has no types
+    """Scores micro-batches with the models that the control topic names.
+
+    Input: rows of one blob, an event batch; broadcast input: rows of a control record's envelope and
+    value. Output: rows of one blob, an outcome batch; and STATUSES.
+    """
+
+    def __init__(self, known: KnownCatalog, settings: ServingSettings) -> None:
+        self._known = known
+        self._settings = settings
+        self._code_version = CODE_VERSION
+
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Start the thread that does all model work, and import the formats' libraries in it."""
+        worker.check_code_version(self._code_version)
+        worker.end_with_task_manager()
+        self._held_state = runtime_context.get_list_state(_HELD)
+        self._thread = ModelThread("model-thread")
+        self._subtask = self._thread.run(
+            _make_subtask,
+            self._settings,
+            Place(
+                self._settings.job,
+                runtime_context.get_index_of_this_subtask(),
+                runtime_context.get_number_of_parallel_subtasks(),
+                runtime_context.get_attempt_number(),
+            ),
+        )
+        self._started = False
+        self._adopted = False
+
+    def process_element(self, row: Row, context: Any) -> Iterable[object]:
+        """Score a batch."""
+        if not self._started:
+            self._start(context)
+        blob = row[0]
+        if not self._adopted or blob[1] == BatchKind.ROLL_CALL:
+            self._adopt(blob)
+        return self._emit(self._thread.run(self._subtask.on_batch, blob))
+
+    def process_broadcast_element(self, row: Row, context: Any) -> Iterable[object]:
+        """Follow a control record, and keep the catalog in broadcast state."""
+        if not self._started:
+            self._start(context)
+        turn = self._thread.run(self._subtask.on_update, row[0], row[1])
+        state = context.get_broadcast_state(CATALOG)
+        catalog = self._subtask.catalog
+        for name, model in catalog.models.items():
+            if self._saved.get(name) is not model:
+                state.put(name, encode_model(model))
+        self._saved = catalog.models
+        state.put(_OFFSET, str(catalog.offset).encode())
+        return self._emit(turn)
+
+    def close(self) -> None:
+        """Close the models and end the thread."""
+        if hasattr(self, "_thread"):
+            if hasattr(self, "_subtask"):
+                self._thread.run(self._subtask.close)
+            self._thread.close(_CLOSE_SECONDS)
+
+    def _start(self, context: Any) -> None:
+        state = {name: bytes(value) for name, value in context.get_broadcast_state(CATALOG).items()}
+        offset = int(state.pop(_OFFSET, b"-1"))
+        restored = Catalog({name: decode_model(model) for name, model in state.items()}, offset)
+        self._saved = restored.models
+        self._thread.run(self._subtask.start, restored, self._known)
+        self._started = True
+
+    def _adopt(self, blob: bytes) -> None:
+        entries = [bytes(entry) for entry in self._held_state.get() or ()]
+        if blob[1] == BatchKind.ROLL_CALL:
+            self._held_state.clear()
+        else:
+            self._adopted = True
+        if entries:
+            self._thread.run(self._subtask.adopt, entries)
+
+    def _emit(self, turn: Turn) -> Sequence[object]:
+        if turn.held is not None:
+            self._held_state.update(turn.held)
+        records: list[object] = [
+            (STATUSES, Row(status.key(), msgspec.json.encode(status))) for status in turn.statuses
+        ]
+        if turn.outcomes is not None:
+            records.append(Row(turn.outcomes))
+        return records
+
+
+def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
+    warm_up_imports(list(settings.formats))
+    serving = Serving(
+        settings.artifacts().fetch,
+        load_scorer,
+        formats=settings.formats,
+        max_loaded=settings.max_loaded,
+        max_catalog_bytes=settings.max_catalog_bytes,
+    )
+    held = HeldEvents(*settings.hold) if settings.hold else None
+    return ScoringSubtask(place, serving, settings.limits, held, settings.default_model, time.monotonic)
