@@ -1,7 +1,7 @@
 """The Flink function that scores micro-batches: unpacks, asks the subtask, emits. Nothing else."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from udfs.code_version import CODE_VERSION
 from udfs.held import HeldEvents
 from udfs.model_thread import ModelThread
 from udfs.models.artifacts import ArtifactStore
-from udfs.models.catalog import Catalog, decode_model, encode_model
+from udfs.models.catalog import Catalog, Model, decode_model, encode_model
 from udfs.models.known import KnownCatalog
 from udfs.models.serving import Serving
 from udfs.outputs import OutputLimits
@@ -66,6 +66,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         worker.check_code_version(self._code_version)
         worker.end_with_task_manager()
         self._held_state = runtime_context.get_list_state(_HELD)
+        self._saved: Mapping[str, Model] = {}
         self._thread = ModelThread("model-thread")
         self._subtask = self._thread.run(
             _make_subtask,
@@ -85,8 +86,14 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         if not self._started:
             self._start(context)
         blob = row[0]
-        if not self._adopted or blob[1] == BatchKind.ROLL_CALL:
-            self._adopt(blob)
+        if blob[1] == BatchKind.ROLL_CALL:
+            # The batch of this subtask's own shard follows before any checkpoint and writes it again.
+            self._adopt_held()
+            self._held_state.clear()
+            return ()
+        if not self._adopted:
+            self._adopt_held()
+            self._adopted = True
         return self._emit(self._thread.run(self._subtask.on_batch, blob))
 
     def process_broadcast_element(self, row: Row, context: Any) -> Iterable[object]:
@@ -118,12 +125,8 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._thread.run(self._subtask.start, restored, self._known)
         self._started = True
 
-    def _adopt(self, blob: bytes) -> None:
+    def _adopt_held(self) -> None:
         entries = [bytes(entry) for entry in self._held_state.get() or ()]
-        if blob[1] == BatchKind.ROLL_CALL:
-            self._held_state.clear()
-        else:
-            self._adopted = True
         if entries:
             self._thread.run(self._subtask.adopt, entries)
 
