@@ -1,0 +1,196 @@
+"""ONNX models, with onnxruntime.
+
+Inputs are read as `udfs.scorers.tensors` says. Outputs are an object with a value for each of the model's
+outputs, by the model's own names: tensors as nested arrays, sequences as arrays, maps as objects (integer
+keys become strings).
+
+Options:
+    fields: names for the elements of the only input tensor, in order: a list, or comma-separated. Without
+        it, the names that the model's metadata has under ``fields`` or ``feature_names``.
+    batch_axis: ``none`` where one event is the model's whole input; otherwise the first axis of every
+        input is the batch, and an event has no such axis.
+    null: ``nan`` to read null as NaN in float tensors; otherwise null is an error.
+    threads: how many threads one call may use; 1 unless told.
+
+Source: https://onnxruntime.ai/docs/api/python/api_summary.html
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from udfs.errors import ModelLoadError, ScoreError
+from udfs.json_values import JsonValue
+from udfs.scorers import onnx_graph
+from udfs.scorers.base import Options, Scorer, score_each
+from udfs.scorers.onnx_batching import Runner, choose_runner, json_value
+from udfs.scorers.onnx_graph import GraphTensor
+from udfs.scorers.tensors import TensorReader, TensorSpec, score_tensors
+
+_SILENT = 4
+
+# onnxruntime writes what it also raises to standard error.
+ort.set_default_logger_severity(_SILENT)
+
+
+def load(artifact: Path, options: Options) -> Scorer:
+    """Load an ONNX file.
+
+    Args:
+        artifact: the file, with all of its weights in it.
+        options: see the module.
+
+    Raises:
+        ModelLoadError: it is no ONNX model that onnxruntime can run, or an option does not suit it.
+    """
+    settings = _Settings.read(options)
+    model = onnx_graph.read_model(artifact)
+    inputs = [_checked(tensor) for tensor in onnx_graph.graph_inputs(model)]
+
+    def open_session(variant: onnx.ModelProto) -> ort.InferenceSession:
+        return _open_session(variant, settings.threads)
+
+    try:
+        if settings.whole:
+            if settings.fields:
+                raise ModelLoadError("the option fields is for models with a batch axis, not batch_axis=none")
+            specs = [_spec(tensor, tensor.shape) for tensor in inputs]
+            reader = TensorReader(specs, null_is_nan=settings.null_is_nan)
+            return WholeScorer(open_session(model), reader)
+        specs = [
+            _spec(tensor, tensor.shape if tensor.optional else _record_shape(tensor)) for tensor in inputs
+        ]
+        runner, notes = choose_runner(model, open_session)
+        reader = TensorReader(
+            specs,
+            fields=settings.fields or _fields_of_metadata(model, specs),
+            null_is_nan=settings.null_is_nan,
+            pad_to=runner.pad_to,
+        )
+        return BatchScorer(runner, reader, notes)
+    except ValueError as error:
+        raise ModelLoadError(str(error)) from error
+
+
+class BatchScorer:
+    """A model whose inputs have a batch axis.
+
+    Attributes:
+        notes: what the model's owner should know of how it is scored.
+    """
+
+    def __init__(self, runner: Runner, reader: TensorReader, notes: tuple[str, ...]) -> None:
+        self.notes = notes
+        self._runner: Runner | None = runner
+        self._reader = reader
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue | ScoreError]:
+        """See `udfs.scorers.Scorer`."""
+        assert self._runner is not None, "scored after close"
+        return score_tensors(self._reader, self._runner.run, inputs)
+
+    def close(self) -> None:
+        """See `udfs.scorers.Scorer`."""
+        self._runner = None
+
+
+class WholeScorer:
+    """A model for which one event is the whole input, and gets the outputs whole."""
+
+    def __init__(self, session: ort.InferenceSession, reader: TensorReader) -> None:
+        self._session: ort.InferenceSession | None = session
+        self._names = [output.name for output in session.get_outputs()]
+        self._reader = reader
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue | ScoreError]:
+        """See `udfs.scorers.Scorer`."""
+        return score_each(self._score, inputs)
+
+    def close(self) -> None:
+        """See `udfs.scorers.Scorer`."""
+        self._session = None
+
+    def _score(self, value: JsonValue) -> JsonValue:
+        assert self._session is not None, "scored after close"
+        outputs = self._session.run(self._names, self._reader.read_whole(value))
+        return {name: json_value(output) for name, output in zip(self._names, outputs, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    fields: tuple[str, ...] = ()
+    whole: bool = False
+    null_is_nan: bool = False
+    threads: int = 1
+
+    @staticmethod
+    def read(options: Options) -> "_Settings":
+        known = {"batch_axis", "fields", "null", "threads"}
+        if unknown := sorted(options.keys() - known):
+            raise ModelLoadError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        return _Settings(
+            fields=_field_names(options.get("fields", ())),
+            whole=_choice(options, "batch_axis", "none"),
+            null_is_nan=_choice(options, "null", "nan"),
+            threads=_thread_count(options.get("threads", 1)),
+        )
+
+
+def _field_names(value: JsonValue) -> tuple[str, ...]:
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
+        raise ModelLoadError(f"option fields: expected names, as a list or comma-separated, got {value!r}")
+    return tuple(map(str, names))
+
+
+def _fields_of_metadata(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    names = onnx_graph.field_names(model)
+    shapes = [spec.shape for spec in specs if not spec.optional]
+    return names if shapes in ([(len(names),)], [(None,)]) else ()
+
+
+def _choice(options: Options, name: str, word: str) -> bool:
+    if name in options and options[name] != word:
+        raise ModelLoadError(f"option {name}: expected {word!r} or nothing, got {options[name]!r}")
+    return name in options
+
+
+def _thread_count(value: JsonValue) -> int:
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
+        raise ModelLoadError(f"option threads: expected a number from 1 to 1024, got {value!r}")
+    return int(text)
+
+
+def _open_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = _SILENT
+    # Threads that spin while they wait would take the CPU from everything else in the job.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises many types, with no base of their own
+        raise ModelLoadError(
+            f"onnxruntime can't load the model: {' '.join(str(error).split())[:500]}"
+        ) from error
+
+
+def _checked(tensor: GraphTensor) -> GraphTensor:
+    if tensor.dtype is None:
+        raise ModelLoadError(f"input {tensor.name!r} is no tensor of a type that JSON has values of")
+    return tensor
+
+
+def _spec(tensor: GraphTensor, shape: tuple[int | str | None, ...] | None) -> TensorSpec:
+    assert tensor.dtype is not None
+    lengths = None if shape is None else tuple(axis if isinstance(axis, int) else None for axis in shape)
+    return TensorSpec(tensor.name, tensor.dtype, lengths, tensor.optional)
+
+
+def _record_shape(tensor: GraphTensor) -> tuple[int | str | None, ...] | None:
+    return tensor.shape and tensor.shape[1:]

@@ -1,0 +1,163 @@
+"""What is read from an ONNX file before onnxruntime sees it, and the one thing that is changed in it."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from udfs.errors import ModelLoadError
+
+_FIELDS_KEYS = ("fields", "feature_names")
+_OVERRIDABLE_SINCE_IR = 4
+_BATCH = "modelstream_batch"
+
+
+class GraphTensor(NamedTuple):
+    """An input or output as the file declares it.
+
+    Attributes:
+        name: its name.
+        dtype: its element type; object for strings, None where it is not a tensor.
+        shape: its axes: a length, a name, or None where nothing is said; None for any rank.
+        optional: an input that the file has a value for.
+    """
+
+    name: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int | str | None, ...] | None
+    optional: bool = False
+
+
+def read_model(artifact: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        ModelLoadError: it can't be read, is no ONNX model, or keeps weights in other files.
+    """
+    try:
+        model = onnx.ModelProto()
+        model.ParseFromString(artifact.read_bytes())
+    except OSError as error:
+        raise ModelLoadError(f"can't read the model file: {error}") from error
+    except Exception as error:  # protobuf's own exceptions differ between its implementations
+        raise ModelLoadError(f"not an ONNX model, or a damaged one: {error}") from error
+    if not model.ir_version or not model.graph.output:
+        raise ModelLoadError("not an ONNX model: it has no graph")
+    for tensor in _all_tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelLoadError(
+                f"the model keeps {tensor.name!r} in another file, and an artifact is one file: "
+                "save it with onnx.save_model(model, path, save_as_external_data=False)"
+            )
+    return model
+
+
+def graph_inputs(model: onnx.ModelProto) -> list[GraphTensor]:
+    """The inputs that a caller may give."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+    return [
+        _graph_tensor(value, optional=value.name in constants)
+        for value in graph.input
+        if value.name not in constants or model.ir_version >= _OVERRIDABLE_SINCE_IR
+    ]
+
+
+def graph_outputs(model: onnx.ModelProto) -> list[GraphTensor]:
+    """The outputs."""
+    return [_graph_tensor(value) for value in model.graph.output]
+
+
+def with_symbolic_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model that takes any length on the first axis of its inputs, if its nodes do."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    required = {tensor.name for tensor in graph_inputs(model) if not tensor.optional}
+    for value in copy.graph.input:
+        if value.name in required and value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = _BATCH
+    for value in copy.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+    del copy.graph.value_info[:]
+    return copy
+
+
+def known_strings(model: onnx.ModelProto) -> list[str]:
+    """The strings that a graph compares its inputs with: its categories, labels and keys."""
+    found = {text for node in _all_nodes(model) for field in node.attribute for text in field.strings}
+    found |= {text for tensor in _all_tensors(model) for text in tensor.string_data}
+    return sorted(text.decode("utf-8", "replace") for text in found)
+
+
+def field_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names for the elements of the input, if the file's metadata has them (JSON, or comma-separated)."""
+    metadata = {item.key: item.value for item in model.metadata_props}
+    for key in _FIELDS_KEYS:
+        text = metadata.get(key, "")
+        try:
+            names = json.loads(text)
+        except ValueError:
+            names = [name.strip() for name in text.split(",")]
+        if isinstance(names, list) and names and all(isinstance(name, str) and name for name in names):
+            return tuple(names)
+    return ()
+
+
+def _graph_tensor(value: onnx.ValueInfoProto, *, optional: bool = False) -> GraphTensor:
+    if not value.type.HasField("tensor_type"):
+        return GraphTensor(value.name, None, None, optional)
+    tensor = value.type.tensor_type
+    try:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except KeyError:
+        dtype = None
+    if not tensor.HasField("shape"):
+        return GraphTensor(value.name, dtype, None, optional)
+    shape = tuple(
+        axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else axis.dim_param or None
+        for axis in tensor.shape.dim
+    )
+    return GraphTensor(value.name, dtype, shape, optional)
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Nodes, and those of their branches and loop bodies."""
+    for node in nodes:
+        yield node
+        for graph in _inner_graphs(node):
+            yield from _nodes(graph.node)
+
+
+def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    yield from _nodes(model.graph.node)
+    for function in model.functions:
+        yield from _nodes(function.node)
+
+
+def _all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor in a file, wherever it is."""
+    yield from _graph_tensors(model.graph)
+    for node in _all_nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+        for graph in _inner_graphs(node):
+            yield from _graph_tensors(graph)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+
+
+def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        yield from (attribute.g, *attribute.graphs)
