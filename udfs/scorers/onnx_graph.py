@@ -13,6 +13,7 @@ from udfs.errors import ModelLoadError
 
 _FIELDS_KEYS = ("fields", "feature_names")
 _OVERRIDABLE_SINCE_IR = 4
+_ONNX = "ai.onnx"
 _BATCH = "modelstream_batch"
 
 
@@ -47,6 +48,12 @@ def read_model(artifact: Path) -> onnx.ModelProto:
         raise ModelLoadError(f"not an ONNX model, or a damaged one: {error}") from error
     if not model.ir_version or not model.graph.output:
         raise ModelLoadError("not an ONNX model: it has no graph")
+    versioned = {opset.domain or _ONNX for opset in model.opset_import}
+    for node in _nodes(model.graph.node):
+        if model.ir_version >= 3 and (node.domain or _ONNX) not in versioned:
+            raise ModelLoadError(
+                f"a damaged ONNX model: no version for the operators of {node.domain or _ONNX}"
+            )
     for tensor in _all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelLoadError(
