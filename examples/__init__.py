@@ -1,0 +1,1 @@
+"""Models and events to try modelstream with."""

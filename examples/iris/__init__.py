@@ -1,0 +1,1 @@
+"""Fisher's irises: one classifier in four formats."""
