@@ -11,7 +11,11 @@ Options = Mapping[str, JsonValue]
 
 
 class Scorer(Protocol):
-    """A loaded model. Used by one thread at a time, not always the thread that loaded it."""
+    """A loaded model. Used by one thread at a time, not always the thread that loaded it.
+
+    It may have an attribute ``notes: tuple[str, ...]``: what a model's owner should know of how it is
+    scored (one by one, say, because its answers differ in a batch). The model's status repeats them.
+    """
 
     def score_batch(self, inputs: Sequence[JsonValue]) -> Sequence[JsonValue | ScoreError]:
         """Score a batch.

@@ -48,7 +48,8 @@ def load(artifact: Path, options: Options) -> Scorer:
     """
     settings = _Settings.read(options)
     model = onnx_graph.read_model(artifact)
-    inputs = [_checked(tensor) for tensor in onnx_graph.graph_inputs(model)]
+    inputs = onnx_graph.graph_inputs(model)
+    _check_types(inputs, onnx_graph.graph_outputs(model))
 
     def open_session(variant: onnx.ModelProto) -> ort.InferenceSession:
         return _open_session(variant, settings.threads)
@@ -180,10 +181,16 @@ def _open_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
         ) from error
 
 
-def _checked(tensor: GraphTensor) -> GraphTensor:
-    if tensor.dtype is None:
-        raise ModelLoadError(f"input {tensor.name!r} is no tensor of a type that JSON has values of")
-    return tensor
+def _check_types(inputs: Sequence[GraphTensor], outputs: Sequence[GraphTensor]) -> None:
+    for tensor in inputs:
+        if tensor.dtype is None:
+            raise ModelLoadError(f"input {tensor.name!r} is not a tensor, or one of an unknown element type")
+    for tensor in outputs:
+        if tensor.dtype is not None and tensor.dtype.kind not in "fiubO":
+            raise ModelLoadError(
+                f"output {tensor.name!r}: JSON has no values of element type {tensor.dtype}; "
+                "cast it to float32 in the model"
+            )
 
 
 def _spec(tensor: GraphTensor, shape: tuple[int | str | None, ...] | None) -> TensorSpec:

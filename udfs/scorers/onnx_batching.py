@@ -27,6 +27,11 @@ OpenSession = Callable[[onnx.ModelProto], ort.InferenceSession]
 _PAD_TO = 8
 _FREE_LENGTHS = (8, 1, 32, 224)
 _INTEGERS_BELOW = (2, 1)
+# Probes are for seconds at most: few for a large model, and no batch of a thousand large records.
+_MANY, _FEW = 16, 6
+_SMALL_MODEL = 1 << 20
+_SMALL_RECORD = 1 << 10
+_LARGEST_RECORD = 1 << 22
 _ADVICE = "; if one event is the model's whole input, set the option batch_axis=none"
 
 
@@ -134,7 +139,10 @@ def choose_runner(model: onnx.ModelProto, open_session: OpenSession) -> Choice:
             pass
         else:
             if _answers_are_the_same(declared, together, probes):
-                return Choice(together)
+                note = (
+                    f"the first axis of its inputs, {size} long in the file, is taken for a batch of events"
+                )
+                return Choice(together, (note,) if size > 1 else ())
         if size > 1 and not _answers_are_the_same(declared, declared, probes):
             raise ModelLoadError(f"the model takes a batch of {size}, and mixes the events in it{_ADVICE}")
     return Choice(
@@ -169,14 +177,14 @@ def _objects(names: list[str], values: list[list[JsonValue]]) -> list[JsonValue]
 
 def _has_batch_axis(output: GraphTensor, batch_axes: set[int | str | None]) -> bool:
     """Whether an output's first axis, of length 1 in a run of one record, is the batch."""
-    if output.dtype is None or not output.shape:
-        return output.shape != ()
+    if not output.shape:
+        return output.shape is None
     axis = output.shape[0]
     return axis is None or axis == 1 or axis in batch_axes
 
 
 def _has_length_one(output: Any) -> bool:
-    return isinstance(output, list | np.ndarray) and np.shape(output)[:1] == (1,)
+    return isinstance(output, list | np.ndarray) and getattr(output, "ndim", 1) > 0 and len(output) == 1
 
 
 def _declared_size(inputs: list[GraphTensor]) -> int | None:
@@ -196,10 +204,14 @@ def _find_probes(model: onnx.ModelProto, inputs: list[GraphTensor], declared: Ru
     free = any(
         tensor.shape is None or not all(isinstance(n, int) for n in tensor.shape[1:]) for tensor in inputs
     )
-    small = model.ByteSize() < 1 << 20
+    small = model.ByteSize() < _SMALL_MODEL
     for length, below in product(_FREE_LENGTHS if free else (1,), _INTEGERS_BELOW):
+        shapes = {tensor.name: _record_shape(tensor, length) for tensor in inputs}
+        if sum(map(math.prod, shapes.values())) > _LARGEST_RECORD:
+            continue
         rng = np.random.default_rng(0)
-        columns = {t.name: _made_up(t, 16 if small else 6, length, below, strings, rng) for t in inputs}
+        rows = _MANY if small else _FEW
+        columns = {t.name: _made_up(t, (rows, *shapes[t.name]), below, strings, rng) for t in inputs}
         try:
             for feed in _alone(columns, declared.pad_to):
                 declared.run(feed, 1)
@@ -209,12 +221,15 @@ def _find_probes(model: onnx.ModelProto, inputs: list[GraphTensor], declared: Ru
     return None
 
 
+def _record_shape(tensor: GraphTensor, length: int) -> tuple[int, ...]:
+    axes = (None,) if tensor.shape is None else tensor.shape[1:]
+    return tuple(axis if isinstance(axis, int) else length for axis in axes)
+
+
 def _made_up(
-    tensor: GraphTensor, rows: int, length: int, below: int, strings: list[str], rng: np.random.Generator
+    tensor: GraphTensor, shape: tuple[int, ...], below: int, strings: list[str], rng: np.random.Generator
 ) -> NDArray[Any]:
     assert tensor.dtype is not None
-    axes = (None,) if tensor.shape is None else tensor.shape[1:]
-    shape = (rows, *(axis if isinstance(axis, int) else length for axis in axes))
     match tensor.dtype.kind:
         case "f":
             values = rng.normal(size=shape) * 10 ** rng.uniform(-1, 2, size=shape)
@@ -238,7 +253,7 @@ def _answers_are_the_same(declared: Runner, other: Runner, probes: Columns) -> b
     rows = len(next(iter(probes.values())))
     record_size = sum(math.prod(column.shape[1:]) for column in probes.values())
     step = other.pad_to
-    batches = [step, 2 * step, 3 * step] + ([1000] if rows == 16 and record_size <= 1024 else [])
+    batches = [step, 2 * step, 3 * step] + ([1000] if rows == _MANY and record_size <= _SMALL_RECORD else [])
     try:
         alone = [other.run(feed, 1)[0] for feed in _alone(probes, step)]
         reference = [declared.run(feed, 1)[0] for feed in _alone(probes, declared.pad_to)]

@@ -23,7 +23,8 @@ class GraphTensor(NamedTuple):
     Attributes:
         name: its name.
         dtype: its element type; object for strings, None where it is not a tensor.
-        shape: its axes: a length, a name, or None where nothing is said; None for any rank.
+        shape: its axes: a length, a name, or None where nothing is said; None for any rank. A sequence of
+            maps has an axis, as that is how a classifier gives the probabilities of a batch.
         optional: an input that the file has a value for.
     """
 
@@ -118,7 +119,8 @@ def field_names(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _graph_tensor(value: onnx.ValueInfoProto, *, optional: bool = False) -> GraphTensor:
     if not value.type.HasField("tensor_type"):
-        return GraphTensor(value.name, None, None, optional)
+        is_map_each = value.type.sequence_type.elem_type.HasField("map_type")
+        return GraphTensor(value.name, None, (None,) if is_map_each else (), optional)
     tensor = value.type.tensor_type
     try:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
