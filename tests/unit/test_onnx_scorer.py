@@ -271,22 +271,6 @@ class TestBatches:
         )
         assert "not checked" in scorer.notes[0]
 
-    def test_linear_algebra_gives_the_same_bits_in_any_batch(self, load: Load) -> None:
-        rng = np.random.default_rng(0)
-        weights = rng.normal(size=(33, 5)).astype("float32")
-        model = build(
-            [node("MatMul", ["x", "w"], ["y"])],
-            [("x", FLOAT, ["n", 33])],
-            [("y", FLOAT, ["n", 5])],
-            {"w": weights},
-        )
-        rows = rng.normal(size=(300, 33)).tolist()
-        scorer = load(model)
-        alone = [write_json(scorer.score_batch([row])[0]) for row in rows]
-        for size in (2, 7, 9, 50, 300):
-            batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-            assert [write_json(o) for batch in batches for o in scorer.score_batch(batch)] == alone
-
 
 class TestLoading:
     @pytest.mark.parametrize(
