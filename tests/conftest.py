@@ -1,0 +1,59 @@
+"""What tests of every kind share: a real broker, topics of their own, and no process left behind."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devtools.broker import Broker
+from devtools.topics import JobTopics, create_job_topics
+from tests.waiting import wait_until
+
+MakeTopics = Callable[..., JobTopics]
+"""``topics(partitions=1, configs=None)``: see the fixture."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """A test session ends with the child processes it began with."""
+    before = _children()
+    yield
+    wait_until(lambda: _children() <= before, 15, "the end of every process that a test started")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A Kafka broker for the whole session; a test that kills one starts its own."""
+    folder: Path = tmp_path_factory.mktemp("broker")
+    with Broker.start(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _topic_numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def topics(broker: Broker, request: pytest.FixtureRequest, _topic_numbers: Iterator[int]) -> MakeTopics:
+    """Makes the five topics of a job, with names of their own, on the session's broker."""
+
+    def make(partitions: int = 1, configs: Mapping[str, Mapping[str, str]] | None = None) -> JobTopics:
+        prefix = f"t{next(_topic_numbers)}"
+        made = JobTopics(
+            events=f"{prefix}.events",
+            control=f"{prefix}.control",
+            predictions=f"{prefix}.predictions",
+            dead_letters=f"{prefix}.dead-letters",
+            model_status=f"{prefix}.model-status",
+        )
+        create_job_topics(broker.bootstrap, made, partitions=partitions, configs=configs)
+        return made
+
+    return make
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))

@@ -1,0 +1,28 @@
+"""Waiting for a condition, with a deadline: the only place where tests sleep."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "the condition") -> T:
+    """Call ``condition`` until it returns something true, and return that.
+
+    Args:
+        condition: cheap, and without effects.
+        deadline: seconds.
+        what: what is waited for, for the error.
+
+    Raises:
+        AssertionError: it did not come true in time; the text has the last value.
+    """
+    end = time.monotonic() + deadline
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come in {deadline:g} s; last: {value!r}")
+        time.sleep(0.05)
