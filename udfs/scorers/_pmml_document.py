@@ -71,7 +71,7 @@ class DataField(NamedTuple):
         if not isinstance(value, Scalar):
             return None
         if self.data_type not in _PLAIN_TYPES:
-            return value
+            return None if isinstance(value, float) and math.isinf(value) else value
         number = None if isinstance(value, bool) else _number(value)
         if number is None or number != number or _is_long(number):
             return number

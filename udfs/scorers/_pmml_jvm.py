@@ -59,20 +59,23 @@ class Jvm:
         self.users = 0
         classpath = os.pathsep.join((find_jar_path(), str(_jars() / "*")))
         gateway = ("py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0")
-        self._process = subprocess.Popen(
-            (java, f"-Xmx{heap}", *_FLAGS, "-classpath", classpath, *gateway),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for Python, which ends Java when it is done with it
-        )
+        try:
+            self._process = subprocess.Popen(
+                (java, f"-Xmx{heap}", *_FLAGS, "-classpath", classpath, *gateway),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for Python, which ends Java when it is done with it
+            )
+        except OSError as error:
+            raise OSError(f"{java} can't be run ({error.strerror}); set JAVA_HOME or PATH") from error
         assert self._process.stdout is not None
         # Java goes on without this pipe: what a model prints has nowhere to go, and can't fill it.
         with self._process.stdout as announcement:
             lines = [announcement.readline().strip().decode() for _ in range(2)]
         if not lines[0].isdigit():
             self.end()
-            raise OSError(f"{java} did not start (heap {heap}, {HEAP_VARIABLE} sets it)")
+            raise OSError(f"{java} ended at once (heap {heap}, set by {HEAP_VARIABLE})")
         self.port, self.token = int(lines[0]), lines[1]
 
     @property
@@ -122,10 +125,6 @@ class Connection:
         """
         receiver = target if isinstance(target, Reference) else protocol.STATIC_PREFIX + target
         return self._request(f"{protocol.CALL_COMMAND_NAME}{receiver}\n{method}\n{_parts(arguments)}")
-
-    def construct(self, class_name: str) -> Reference:
-        """Make an object with its class's default constructor."""
-        return _reference(self._request(f"{protocol.CONSTRUCTOR_COMMAND_NAME}{class_name}\n"))
 
     def call_for_object(self, target: str, method: str, *arguments: Value) -> Reference:
         """Call a method that returns an object."""

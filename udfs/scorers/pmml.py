@@ -7,7 +7,7 @@ its field's data type has no word for (text, a boolean or infinity for a number,
 error of its record, unless the model says that invalid values are missing ones.
 
 Outputs are an object with a value for each of the model's output fields, in the model's order. Null is an
-output that the model has no value for.
+output that the model has no value for, NaN or infinity.
 
 There are no options. The Java process is bounded by ``-Xmx512m`` (the environment variable
 MODELSTREAM_PMML_HEAP sets another bound), shared by the models of a Python process, and ends with the last.
@@ -16,7 +16,7 @@ Source: https://dmg.org/pmml/v4-4-1/GeneralStructure.html, https://github.com/au
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,9 +77,8 @@ class PmmlScorer:
             raise ModelLoadError("it holds no model that has outputs")
         self._fields = [document.fields.get(name, DataField(name, "")) for name in names]
         self._outputs_vary = document.outputs_vary
-        self._output_order = {
-            name: place for place, name in reversed([*enumerate((*self._outputs, *document.output_names))])
-        }
+        names_in_order = dict.fromkeys((*self._outputs, *document.output_names))
+        self._output_order = {name: place for place, name in enumerate(names_in_order)}
 
     def score_batch(self, inputs: Sequence[JsonValue]) -> Sequence[JsonValue | ScoreError]:
         """Score a batch; see `udfs.scorers.base.Scorer`."""
@@ -118,9 +117,12 @@ class PmmlScorer:
         else:
             return None
         columns = zip(*rows, strict=True)
-        if not all(field.takes(column) for field, column in zip(self._fields, columns, strict=bool(names))):
+        if not all(field.takes(column) for field, column in zip(self._fields, columns, strict=True)):
             return None
-        table = orjson.dumps({"columns": names, "data": rows})
+        try:
+            table = orjson.dumps({"columns": names, "data": rows})
+        except TypeError:
+            return None
         # NaN and infinity are written as null, which PMML4S reads as a number.
         return None if b"null" in table else table.decode()
 
@@ -135,14 +137,16 @@ class PmmlScorer:
     def _score_records(self, inputs: Sequence[JsonValue]) -> list[JsonValue | ScoreError]:
         results: list[JsonValue | ScoreError] = []
         places: list[int] = []
-        records: list[dict[str, Scalar]] = []
+        records: list[bytes] = []
         for place, value in enumerate(inputs):
             try:
-                records.append(self._record(value))
+                records.append(orjson.dumps(self._record(value)))
                 places.append(place)
                 results.append(None)
             except ScoreError as error:
                 results.append(error)
+            except TypeError as error:
+                results.append(ScoreError(f"the input can't be written as JSON: {error}"))
         if records:
             for place, outputs in zip(places, self._score_some(records), strict=True):
                 results[place] = outputs
@@ -162,48 +166,31 @@ class PmmlScorer:
         scalars = ((field.name, field.read(item)) for field, item in pairs)
         return {name: scalar for name, scalar in scalars if scalar is not None}
 
-    def _score_some(self, records: Sequence[dict[str, Scalar]]) -> list[JsonValue | ScoreError]:
+    def _score_some(self, records: Sequence[bytes]) -> list[JsonValue | ScoreError]:
         try:
-            answer = self._predict(orjson.dumps(records).decode())
+            answer = self._predict(f"[{b','.join(records).decode()}]")
         except JavaError as error:
             if len(records) == 1:
-                return [self._score_alone(records[0], error)]
+                return [ScoreError(_text_of(error))]
             middle = len(records) // 2
             return [*self._score_some(records[:middle]), *self._score_some(records[middle:])]
         return [self._in_order(row) for row in _read_answer(answer)]
 
-    def _score_alone(self, record: dict[str, Scalar], error: JavaError) -> JsonValue | ScoreError:
-        """Score a record that failed as JSON, which PMML4S can't write an infinite output in."""
-        assert self._connection is not None
-        connection = self._connection
-        inputs = connection.construct("java.util.HashMap")
-        try:
-            for name, scalar in record.items():
-                connection.call(inputs, "put", name, scalar)
-            outputs = connection.call_for_object(self._model, "predict", inputs)
-        except JavaError:
-            return ScoreError(_text_of(error))
-        finally:
-            connection.release(inputs)
-        keys = connection.call_for_object(outputs, "keySet")
-        values = {
-            name: connection.call(outputs, "get", name)
-            for name in connection.call_for_strings(keys, "toArray")
-        }
-        connection.release(keys)
-        connection.release(outputs)
-        return self._in_order(values)
-
-    def _in_order(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _in_order(self, outputs: dict[str, JsonValue]) -> JsonValue:
         order = self._output_order
         return {name: outputs[name] for name in sorted(outputs, key=lambda name: order.get(name, len(order)))}
 
     # --- the Java process ---------------------------------------------------------------------------------
 
     def _open(self) -> Connection:
-        self._connection = Connection()
-        self._model = self._connection.call_for_object(_MODEL_CLASS, "fromString", self._text)
-        return self._connection
+        connection = Connection()
+        try:
+            self._model = connection.call_for_object(_MODEL_CLASS, "fromString", self._text)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
 
     def _predict(self, records: str) -> str:
         if self._connection is not None:
@@ -212,7 +199,11 @@ class PmmlScorer:
             except OSError:
                 self.close()
         # The process is gone; a new one takes its place.
-        return str(self._open().call(self._model, "predict", records))
+        try:
+            connection = self._open()
+        except JavaError as error:
+            raise OSError(f"PMML4S can't load the model again: {_text_of(error)}") from error
+        return str(connection.call(self._model, "predict", records))
 
 
 def _read_answer(answer: str) -> Any:
@@ -227,7 +218,7 @@ def _without_missing_integers(value: Any) -> Any:
         case list():
             return [_without_missing_integers(item) for item in value]
         case _:
-            return None if value == _NO_INTEGER and isinstance(value, int) else value
+            return None if type(value) is int and value == _NO_INTEGER else value
 
 
 def _text_of(error: Exception) -> str:
