@@ -46,6 +46,8 @@ final class BatchBuilder {
         values.moveBytes(buffer);
         envelopes.moveBytes(buffer);
         count = 0;
+        earliest = 0;
+        latest = 0;
         return buffer.array();
     }
 

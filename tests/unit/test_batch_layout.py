@@ -1,0 +1,103 @@
+"""Micro-batches are the same bytes in Java and in Python: both read tests/data/batches."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udfs.batches import (
+    BatchKind,
+    Envelope,
+    Outcome,
+    OutcomeKind,
+    decode_envelope,
+    decode_events,
+    decode_outcomes,
+    encode_envelope,
+    encode_events,
+    encode_outcomes,
+)
+
+VECTORS = Path(__file__).parents[1] / "data" / "batches"
+
+
+def vectors(name: str) -> pytest.MarkDecorator:
+    cases = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"))
+    return pytest.mark.parametrize("case", cases, ids=[case["name"] for case in cases])
+
+
+def optional_bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def envelope_of(case: Mapping[str, Any]) -> Envelope:
+    return Envelope(
+        case["topic"],
+        case["partition"],
+        case["offset"],
+        case["timestamp"],
+        optional_bytes(case["key"]),
+        case["null_value"],
+        tuple((name, optional_bytes(value)) for name, value in case["headers"]),
+    )
+
+
+def outcomes_of(case: Mapping[str, Any]) -> list[Outcome]:
+    return [
+        Outcome(
+            OutcomeKind(outcome["kind"]),
+            bytes.fromhex(outcome["value"]),
+            bytes.fromhex(outcome["envelope"]),
+            bytes.fromhex(outcome["details"]),
+        )
+        for outcome in case["outcomes"]
+    ]
+
+
+@vectors("envelopes")
+def test_an_envelope_is_read_as_what_it_was_written_from(case: Mapping[str, Any]) -> None:
+    assert decode_envelope(bytes.fromhex(case["bytes"])) == envelope_of(case)
+
+
+@vectors("envelopes")
+def test_an_envelope_is_written_as_java_writes_it(case: Mapping[str, Any]) -> None:
+    assert encode_envelope(envelope_of(case)).hex() == case["bytes"]
+
+
+@vectors("event_batches")
+def test_an_event_batch_is_read_as_what_java_wrote_it_from(case: Mapping[str, Any]) -> None:
+    batch = decode_events(bytes.fromhex(case["bytes"]))
+
+    assert (batch.kind, batch.shard, batch.earliest, batch.latest) == (
+        case["kind"],
+        case["shard"],
+        case["earliest"],
+        case["latest"],
+    )
+    assert [value.hex() for value in batch.values] == [record["value"] for record in case["records"]]
+    assert [batch.envelope(index).hex() for index in range(len(batch.values))] == [
+        record["envelope"] for record in case["records"]
+    ]
+
+
+@vectors("event_batches")
+def test_an_event_batch_is_written_as_java_writes_it(case: Mapping[str, Any]) -> None:
+    records = [
+        (bytes.fromhex(record["value"]), bytes.fromhex(record["envelope"])) for record in case["records"]
+    ]
+
+    written = encode_events(BatchKind(case["kind"]), case["shard"], records, case["earliest"], case["latest"])
+
+    assert written.hex() == case["bytes"]
+
+
+@vectors("outcome_batches")
+def test_outcomes_are_written_as_java_reads_them(case: Mapping[str, Any]) -> None:
+    assert encode_outcomes(outcomes_of(case)).hex() == case["bytes"]
+
+
+@vectors("outcome_batches")
+def test_outcomes_are_read_as_what_they_were_written_from(case: Mapping[str, Any]) -> None:
+    assert decode_outcomes(bytes.fromhex(case["bytes"])) == outcomes_of(case)
