@@ -1,4 +1,104 @@
+# Everything is made by Python 3.11, JDK 17 and Maven; `make doctor` says what is missing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The first Python 3.11 on PATH (empty without one: the doctor then says how to get it).
+PYTHON := $(shell for name in python3.11 python3 python; do \
+	if $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; \
+	then command -v $$name; break; fi; done)
+MAVEN := mvn --batch-mode --no-transfer-progress
+
+VENV := .venv
+BIN := $(VENV)/bin
+JAVA := connectors/java
+JAR := $(JAVA)/target/modelstream-flink.jar
+PACKAGES := cli jobs connectors udfs
+
+# What has been set up, and of what: each is made again only when one of its sources changes.
+HAVE_VENV := $(VENV)/.complete
+HAVE_BROKER := build/kafka/.complete
+HAVE_IRIS := build/iris/.complete
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: doctor
+doctor: ## say what this machine has, and how to get what is missing
+	@$(or $(PYTHON),python3) devtools/doctor.py
+
 .PHONY: setup
-setup: build/.setup
-build/.setup: requirements.lock pyproject.toml
-	@echo todo
+setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) ## make all that the project needs (about 5 minutes, once)
+
+.PHONY: demo
+demo: setup ## score a stream on a real broker, live in the terminal (KEEP=1 leaves it running)
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: setup ## run all tests, Python's and Java's
+	$(BIN)/pytest
+	$(MAVEN) -f $(JAVA)/pom.xml test
+
+.PHONY: check
+check: lint test ## what CI runs: format, lint, types, import rule, all tests
+
+.PHONY: lint
+lint: $(HAVE_VENV)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: bench
+bench: setup ## measure, and write benchmarks/results.json (QUICK=1: the main figures)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+.PHONY: package
+package: $(HAVE_VENV) $(JAR) ## build what `flink run` needs into dist/
+	@$(BIN)/python -m devtools.package $(JAR) dist
+
+.PHONY: lock
+lock: ## choose versions anew: write requirements.lock
+	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv; }
+	@build/uv/bin/uv pip compile --quiet --override overrides.txt --generate-hashes --no-emit-index-url \
+		--no-header --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## remove all that was made, the virtual environment too
+	rm -rf build dist $(JAVA)/target $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find $(PACKAGES) devtools tests examples benchmarks -name __pycache__ -type d -exec rm -rf {} +
+
+$(HAVE_VENV): requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory doctor
+	@echo "Installing Python packages (about 3 minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Maven leaves the jar as it is when nothing in it changed, hence the touch.
+$(JAR): $(JAVA)/pom.xml $(shell find $(JAVA)/src/main -type f)
+	@echo "Building the Java connectors (about 1 minute) ..."
+	@$(MAVEN) --quiet -f $(JAVA)/pom.xml package -DskipTests
+	@touch $@
+
+$(HAVE_BROKER): devtools/broker-pom.xml
+	@echo "Fetching a Kafka broker's jars ..."
+	@rm -rf build/kafka
+	@$(MAVEN) --quiet -f devtools/broker-pom.xml dependency:copy-dependencies \
+		-DincludeScope=runtime -DoutputDirectory="$(CURDIR)/build/kafka"
+	@touch $@
+
+$(HAVE_IRIS): examples/iris/train.py | $(HAVE_VENV)
+	@echo "Fitting the iris classifiers (about 1 minute) ..."
+	@$(BIN)/python examples/iris/train.py build/iris
+	@touch $@
