@@ -1,7 +1,8 @@
 """The Flink function that scores micro-batches: unpacks, asks the subtask, emits. Nothing else."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -46,7 +47,8 @@ class ServingSettings(msgspec.Struct, frozen=True):
     max_catalog_bytes: int
     hold: tuple[float, int, int] | None
     """Seconds, events and bytes; None: an event without a model is a dead letter at once."""
-    artifacts: Callable[[], ArtifactStore]
+    artifact_folder: str
+    max_artifact_bytes: int
 
 
 class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFlink has no types
@@ -144,7 +146,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
 def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
     warm_up_imports(list(settings.formats))
     serving = Serving(
-        settings.artifacts().fetch,
+        ArtifactStore(Path(settings.artifact_folder), settings.max_artifact_bytes).fetch,
         load_scorer,
         formats=settings.formats,
         max_loaded=settings.max_loaded,

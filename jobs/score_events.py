@@ -1,0 +1,112 @@
+"""The job's entry point: ``flink run -py jobs/score_events.py --config FILE``, or Python itself."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pyflink.common import Configuration
+from pyflink.datastream import CheckpointingMode, StreamExecutionEnvironment
+
+from connectors import _java
+from jobs.config import JobConfig, load_config
+from jobs.preflight import check_topics, read_catalog
+from jobs.topology import build
+from udfs.errors import ConfigError
+
+_EXECUTION_MODES = {"embedded": "thread", "process": "process"}
+_USAGE = "usage: score_events.py [--config FILE] [--set KEY=VALUE ...]"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the job; on a local MiniCluster, until it ends.
+
+    Args:
+        argv: ``--config FILE`` and any number of ``--set key=value``.
+
+    Raises:
+        ConfigError: the job can't start.
+    """
+    submit(load_config(*_parse(argv)))
+
+
+def submit(config: JobConfig) -> None:
+    """Check, build and execute the job of a configuration.
+
+    Raises:
+        ConfigError: the job can't start.
+    """
+    env = make_environment(config)
+    _java.add_jar(env)
+    limits = check_topics(config)
+    build(env, config, read_catalog(config), limits)
+    env.execute(config.name)
+
+
+def make_environment(config: JobConfig) -> StreamExecutionEnvironment:
+    """The environment that a configuration asks for."""
+    if _is_local():
+        # The embedded interpreter is found as a shell would find it, before this process starts Java.
+        folder = os.path.dirname(sys.executable)
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+    settings = Configuration()
+    for key, value in flink_settings(config).items():
+        settings.set_string(key, value)
+    env = StreamExecutionEnvironment.get_execution_environment(settings)
+    mode = CheckpointingMode.EXACTLY_ONCE
+    if config.delivery == "at-least-once":
+        mode = CheckpointingMode.AT_LEAST_ONCE
+    env.enable_checkpointing(round(config.checkpoints.interval * 1000), mode)
+    if config.parallelism is not None:
+        env.set_parallelism(config.parallelism)
+    return env
+
+
+def flink_settings(config: JobConfig) -> dict[str, str]:
+    """Flink's settings: the job's own, under those that the configuration names."""
+    settings: dict[str, Any] = {
+        "python.execution-mode": _EXECUTION_MODES[config.execution],
+        # A micro-batch is a bundle: waiting for more of them would only add latency.
+        "python.fn-execution.bundle.size": 1,
+        "pipeline.object-reuse": True,
+        "execution.buffer-timeout.interval": "1 ms",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.timeout": f"{round(config.checkpoints.timeout * 1000)} ms",
+    }
+    if config.checkpoints.folder is not None:
+        settings["execution.checkpointing.dir"] = config.checkpoints.folder
+    if _is_local():  # a cluster's own configuration names its interpreter
+        settings["python.executable"] = sys.executable
+        settings["python.client.executable"] = sys.executable
+    settings.update(config.flink)
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()
+    }
+
+
+def _is_local() -> bool:
+    """Whether Python starts Flink; under ``flink run`` it is the other way round."""
+    return "FLINK_CONF_DIR" not in os.environ
+
+
+def _parse(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
+    path: Path | None = None
+    settings: list[str] = []
+    rest = list(argv)
+    while rest:
+        option = rest.pop(0)
+        if option not in ("--config", "--set") or not rest:
+            raise ConfigError(f"{option}: {_USAGE}")
+        if option == "--config":
+            path = Path(rest.pop(0))
+        else:
+            settings.append(rest.pop(0))
+    return path, settings
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(f"score_events: {error}")

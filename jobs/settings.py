@@ -1,0 +1,75 @@
+"""What each part of the graph is told, out of the job's configuration."""
+
+import tempfile
+from pathlib import Path
+
+from connectors.batching import BatchingSettings
+from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, StatusesSettings
+from jobs.config import HoldConfig, JobConfig
+from udfs.outputs import OutputLimits
+from udfs.score_batches import ServingSettings
+
+
+def events_settings(config: JobConfig) -> EventsSettings:
+    """How events are read."""
+    return EventsSettings(
+        properties=config.kafka.consumer_properties(),
+        topics=[config.topics.events],
+        group_id=config.events.group_id or config.name,
+        start=config.events.start,
+        bounded=config.events.bounded,
+    )
+
+
+def control_settings(config: JobConfig) -> ControlSettings:
+    """How model updates are read; a bounded run bounds them too."""
+    return ControlSettings(
+        properties=config.kafka.consumer_properties(),
+        topic=config.topics.control,
+        bounded=config.events.bounded,
+    )
+
+
+def batching_settings(config: JobConfig) -> BatchingSettings:
+    """When a micro-batch leaves."""
+    return BatchingSettings(
+        max_events=config.batching.max_events,
+        max_bytes=config.batching.max_bytes,
+        interval_ms=round(config.batching.interval * 1000),
+        heartbeat_ms=round(config.batching.heartbeat * 1000),
+    )
+
+
+def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings:
+    """What a subtask has to know."""
+    hold = config.missing_model
+    default_folder = Path(tempfile.gettempdir()) / "modelstream-artifacts"
+    return ServingSettings(
+        job=config.name,
+        limits=limits,
+        formats=config.models.formats,
+        default_model=config.models.default,
+        max_loaded=config.models.max_loaded,
+        max_catalog_bytes=config.catalog.max_bytes,
+        hold=(float(hold.hold), hold.max_events, int(hold.max_bytes))
+        if isinstance(hold, HoldConfig)
+        else None,
+        artifact_folder=config.artifacts.cache_folder or str(default_folder),
+        max_artifact_bytes=config.artifacts.max_bytes,
+    )
+
+
+def outcomes_settings(config: JobConfig) -> OutcomesSettings:
+    """How predictions and dead letters are written."""
+    return OutcomesSettings(
+        properties=config.kafka.producer_properties(),
+        predictions=config.topics.predictions,
+        dead_letters=config.topics.dead_letters,
+        delivery=config.delivery,
+        transactional_id_prefix=f"modelstream-{config.name}",
+    )
+
+
+def statuses_settings(config: JobConfig) -> StatusesSettings:
+    """How model statuses are written."""
+    return StatusesSettings(properties=config.kafka.producer_properties(), topic=config.topics.model_status)
