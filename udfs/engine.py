@@ -91,7 +91,7 @@ def decode_event(value: bytes) -> Event:
         event = _decode(value)
     except msgspec.ValidationError as error:
         raise DecodeError(f"not an event: {error}") from error
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         event = _decode_lenient(value)
     if event.data is msgspec.UNSET:
         raise DecodeError("not an event: object missing required field `data`")
@@ -134,7 +134,7 @@ def encode_result(event_id: JsonValue, described: msgspec.Raw, outputs: JsonValu
 def _decode_all(values: Sequence[bytes]) -> Sequence[Event | DecodeError]:
     try:
         events = [_decode(value) for value in values]
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return [_decode_or_error(value) for value in values]
     unset = msgspec.UNSET
     if any(event.data is unset for event in events):

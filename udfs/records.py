@@ -1,10 +1,8 @@
 """The records of the topics: events, predictions, model statuses, and the names of their headers."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-
-from udfs.json_values import JsonValue
 
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -111,4 +109,4 @@ class OfflineEvent(msgspec.Struct, frozen=True):
     """A line of input of ``modelstream score``."""
 
     data: object = msgspec.UNSET
-    id: JsonValue = None
+    id: Any = None

@@ -73,12 +73,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._subtask = self._thread.run(
             _make_subtask,
             self._settings,
-            Place(
-                self._settings.job,
-                runtime_context.get_index_of_this_subtask(),
-                runtime_context.get_number_of_parallel_subtasks(),
-                runtime_context.get_attempt_number(),
-            ),
+            _place(self._settings.job, runtime_context),
         )
         self._started = False
         self._adopted = False
@@ -141,6 +136,22 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         if turn.outcomes is not None:
             records.append(Row(turn.outcomes))
         return records
+
+
+def _place(job: str, context: RuntimeContext) -> Place:
+    java_context = getattr(context, "_runtime_context", None)
+    if java_context is None:
+        return Place(
+            job,
+            context.get_index_of_this_subtask(),
+            context.get_number_of_parallel_subtasks(),
+            context.get_attempt_number(),
+        )
+    # Embedded, PyFlink 2.3 asks Flink for methods that Flink 2 has moved to TaskInfo.
+    task = java_context.getTaskInfo()
+    return Place(
+        job, task.getIndexOfThisSubtask(), task.getNumberOfParallelSubtasks(), task.getAttemptNumber()
+    )
 
 
 def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:

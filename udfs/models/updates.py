@@ -108,7 +108,7 @@ def decode_update(value: bytes) -> ModelUpdate:
         return _decoder.decode(value)
     except msgspec.ValidationError as error:
         raise UpdateError(f"not a model update: {error}") from error
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         # NaN may stand in the inputs of a check.
