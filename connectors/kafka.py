@@ -21,7 +21,12 @@ from udfs.errors import ConfigError
 _CONSUMER_DEFAULTS = {"isolation.level": "read_committed"}
 _EVENTS_DEFAULTS = {"partition.discovery.interval.ms": "60000"}
 _CONTROL_DEFAULTS = {"partition.discovery.interval.ms": "-1"}
-_PRODUCER_DEFAULTS = {"linger.ms": "5", "batch.size": "262144"}
+_PRODUCER_DEFAULTS = {
+    "linger.ms": "5",
+    "batch.size": "262144",
+    "max.request.size": "33554432",
+}
+"""Of these the last leaves the limit to the topics; it is the default of ``buffer.memory``."""
 _TRANSACTION_DEFAULTS = {"transaction.timeout.ms": "900000"}
 """15 minutes, the most that a broker takes by default; Flink's own default is more."""
 
@@ -134,6 +139,11 @@ def write_statuses(statuses: DataStream, settings: StatusesSettings) -> None:
     _add_sink(statuses, _sink_builder(settings.properties, serializer, "AT_LEAST_ONCE"), "write statuses")
 
 
+def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
+    """What the job's producers get, where properties leave something to modelstream's defaults."""
+    return {**_PRODUCER_DEFAULTS, **properties}
+
+
 def describe_topics(
     properties: Mapping[str, str], topics: Sequence[str], timeout_seconds: float = 10
 ) -> dict[str, TopicDescription]:
@@ -208,7 +218,7 @@ def _sink_builder(properties: Mapping[str, str], serializer: Any, guarantee: str
     return (
         _java.jvm()
         .org.apache.flink.connector.kafka.sink.KafkaSink.builder()
-        .setKafkaProducerConfig(_java.properties({**_PRODUCER_DEFAULTS, **properties}))
+        .setKafkaProducerConfig(_java.properties(producer_properties(properties)))
         .setRecordSerializer(serializer)
         .setDeliveryGuarantee(getattr(guarantees, guarantee))
     )

@@ -1,0 +1,143 @@
+"""What the job asks Kafka before it starts."""
+
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaProducer
+
+from connectors.kafka import TopicContents, describe_topics, read_topic_to_end
+from devtools.broker import Broker
+from devtools.processes import free_ports
+from devtools.topics import Record, create_topic, send
+from tests.conftest import MakeTopics
+from tests.integration.java_client import JavaClient
+from udfs.batches import decode_envelope
+from udfs.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[JavaClient]:
+    with JavaClient() as running:
+        yield running
+
+
+def read(client: JavaClient, broker: Broker, topic: str) -> TopicContents:
+    return client.call(read_topic_to_end, {"bootstrap.servers": broker.bootstrap}, topic)
+
+
+def test_a_topic_is_described_with_its_partitions_and_settings(client: JavaClient, broker: Broker) -> None:
+    create_topic(broker.bootstrap, "described", 3, {"retention.ms": "1234", "cleanup.policy": "compact"})
+
+    described = client.call(describe_topics, {"bootstrap.servers": broker.bootstrap}, ["described"])[
+        "described"
+    ]
+
+    assert described.partitions == 3
+    assert described.settings["retention.ms"] == "1234"
+    assert described.settings["cleanup.policy"] == "compact"
+    assert {
+        "max.message.bytes",
+        "message.timestamp.type",
+        "message.timestamp.after.max.ms",
+        "message.timestamp.before.max.ms",
+    } <= described.settings.keys()
+
+
+def test_a_topic_that_does_not_exist_is_left_out(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    events = topics().events
+
+    described = client.call(describe_topics, {"bootstrap.servers": broker.bootstrap}, ["nowhere", events])
+
+    assert set(described) == {events}
+
+
+def test_a_broker_that_does_not_answer_is_named(client: JavaClient) -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s"):
+        client.call(describe_topics, {"bootstrap.servers": f"127.0.0.1:{port}"}, ["events"], 1)
+
+
+def test_reading_from_a_broker_that_does_not_answer_ends(client: JavaClient) -> None:
+    (port,) = free_ports(1)
+
+    with pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s"):
+        client.call(read_topic_to_end, {"bootstrap.servers": f"127.0.0.1:{port}"}, "control", 1)
+
+
+def test_a_wrong_client_property_is_named(client: JavaClient, broker: Broker) -> None:
+    properties = {"bootstrap.servers": broker.bootstrap, "security.protocol": "NONSENSE"}
+
+    with pytest.raises(ConfigError, match=r"security\.protocol"):
+        client.call(describe_topics, properties, ["events"])
+
+
+def test_the_control_topic_is_read_from_its_beginning_to_its_end(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    control = topics().control
+    send(broker.bootstrap, control, [Record(b"first", b"iris"), Record(None, b"iris"), Record(b"third")])
+
+    contents = read(client, broker, control)
+
+    assert contents.records.values == [b"first", b"", b"third"]
+    envelopes = [decode_envelope(contents.records.envelope(index)) for index in range(3)]
+    assert [(it.topic, it.offset, it.key, it.null_value) for it in envelopes] == [
+        (control, 0, b"iris", False),
+        (control, 1, b"iris", True),
+        (control, 2, None, False),
+    ]
+    assert contents.next_offset == 3
+
+
+def test_an_empty_topic_is_read_at_once(client: JavaClient, broker: Broker, topics: MakeTopics) -> None:
+    contents = read(client, broker, topics().control)
+
+    assert (contents.records.values, contents.next_offset) == ([], 0)
+
+
+def test_reading_ends_behind_the_marks_of_transactions(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    control = topics().control
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=control)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(control, b"committed")
+    producer.commit_transaction()
+    producer.begin_transaction()
+    producer.send(control, b"aborted")
+    producer.flush()
+    producer.abort_transaction()
+    producer.close()
+
+    contents = read(client, broker, control)
+
+    assert contents.records.values == [b"committed"]
+    assert contents.next_offset == 4
+
+
+def test_many_large_records_are_read_whole(client: JavaClient, broker: Broker, topics: MakeTopics) -> None:
+    control = topics().control
+    values = [bytes([number]) * 500_000 for number in range(20)]
+    send(broker.bootstrap, control, values)
+
+    assert read(client, broker, control).records.values == values
+
+
+def test_a_group_and_its_offsets_do_not_matter(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    control = topics().control
+    send(broker.bootstrap, control, [b"first"])
+    properties = {
+        "bootstrap.servers": broker.bootstrap,
+        "group.id": "someone",
+        "enable.auto.commit": "true",
+        "auto.offset.reset": "latest",
+    }
+
+    for _ in range(2):
+        assert client.call(read_topic_to_end, properties, control).records.values == [b"first"]
