@@ -100,5 +100,5 @@ $(HAVE_BROKER): devtools/broker-pom.xml
 
 $(HAVE_IRIS): examples/iris/train.py | $(HAVE_VENV)
 	@echo "Fitting the iris classifiers (about 1 minute) ..."
-	@$(BIN)/python examples/iris/train.py build/iris
+	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python examples/iris/train.py build/iris
 	@touch $@

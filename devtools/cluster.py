@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -198,9 +200,8 @@ class Cluster:
         return int(self.get(f"/jobs/{job}/checkpoints")["counts"]["completed"])
 
     def restarts(self, job: str) -> int:
-        """How many times a job was restarted."""
-        (metric,) = self.get(f"/jobs/{job}/metrics", get="numRestarts")
-        return int(metric["value"])
+        """How many times a job was restarted, as far as its metrics say: they come some seconds late."""
+        return sum(int(metric["value"]) for metric in self.get(f"/jobs/{job}/metrics", get="numRestarts"))
 
     def metrics(self, job: str, vertex_name: str, *names: str) -> dict[str, float]:
         """Metrics of one vertex, summed over its subtasks.
@@ -252,12 +253,11 @@ class Cluster:
         if self._job_manager is not None:
             processes.stop(self._job_manager)
             self._job_manager = None
-        left = self.python_workers()
-        psutil.wait_procs(left, timeout=5)
-        for process in left:
-            if process.is_running():
-                process.kill()
-        psutil.wait_procs(left, timeout=5)
+        if not self._workers_end(within=5):
+            for process in self.python_workers():
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._workers_end(within=5)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -282,6 +282,14 @@ class Cluster:
         script = self.home / "bin" / f"{service}.sh"
         command: list[str | Path] = [script, "start-foreground", *arguments]
         return processes.start(command, log, folder=empty, environment=self.environment), log
+
+    def _workers_end(self, within: float) -> bool:
+        deadline = time.monotonic() + within
+        while self.python_workers():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _answers(self) -> bool:
         try:
