@@ -29,8 +29,8 @@ class HeldEvent(msgspec.Struct, frozen=True, array_like=True):
         return len(self.value) + len(self.envelope)
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(HeldEvent)
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(HeldEvent)
 
 
 class HeldEvents:
@@ -86,17 +86,20 @@ class HeldEvents:
         """Remove and return everything, in order."""
         return self._take(lambda _event, _since: True)
 
-    def encode(self, now: float) -> list[bytes]:
+    def encode(self, now: float) -> list[str]:
         """Everything held, as the state keeps it; the state then is up to date."""
         self.changed, self._written = False, now
-        return [_encode(msgspec.structs.replace(event, waited=now - since)) for event, since in self._entries]
+        return [
+            _encode(msgspec.structs.replace(event, waited=now - since)).decode()
+            for event, since in self._entries
+        ]
 
     def is_stale(self, now: float) -> bool:
         """Whether the time waited should be written again."""
         return bool(self._entries) and now - self._written >= REWRITE_SECONDS
 
     @staticmethod
-    def decode(state: Iterable[bytes]) -> list[HeldEvent]:
+    def decode(state: Iterable[str]) -> list[HeldEvent]:
         """Read events from the state."""
         return [_decoder.decode(entry) for entry in state]
 

@@ -29,9 +29,10 @@ OUTCOMES = Types.ROW([BYTES])
 """The function's output: an outcome batch, see `udfs.batches`."""
 STATUSES = OutputTag("model-statuses", Types.ROW([BYTES, BYTES]))
 """The side output of model statuses: key and value of a record each."""
-CATALOG = MapStateDescriptor("catalog", Types.STRING(), BYTES)
+# Embedded, PyFlink keeps bytes in state as arrays of objects, which fail the checkpoint: text it is.
+CATALOG = MapStateDescriptor("catalog", Types.STRING(), Types.STRING())
 """The broadcast state: a model's name -> its JSON; the empty name -> the catalog's offset."""
-_HELD = ListStateDescriptor("held-events", BYTES)
+_HELD = ListStateDescriptor("held-events", Types.STRING())
 _OFFSET = ""
 _CLOSE_SECONDS = 30.0
 
@@ -102,9 +103,9 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         catalog = self._subtask.catalog
         for name, model in catalog.models.items():
             if self._saved.get(name) is not model:
-                state.put(name, encode_model(model))
+                state.put(name, encode_model(model).decode())
         self._saved = catalog.models
-        state.put(_OFFSET, str(catalog.offset).encode())
+        state.put(_OFFSET, str(catalog.offset))
         return self._emit(turn)
 
     def close(self) -> None:
@@ -115,15 +116,15 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
             self._thread.close(_CLOSE_SECONDS)
 
     def _start(self, context: Any) -> None:
-        state = {name: bytes(value) for name, value in context.get_broadcast_state(CATALOG).items()}
-        offset = int(state.pop(_OFFSET, b"-1"))
-        restored = Catalog({name: decode_model(model) for name, model in state.items()}, offset)
+        state: dict[str, str] = dict(context.get_broadcast_state(CATALOG).items())
+        offset = int(state.pop(_OFFSET, "-1"))
+        restored = Catalog({name: decode_model(model.encode()) for name, model in state.items()}, offset)
         self._saved = restored.models
         self._thread.run(self._subtask.start, restored, self._known)
         self._started = True
 
     def _adopt_held(self) -> None:
-        entries = [bytes(entry) for entry in self._held_state.get() or ()]
+        entries = list(self._held_state.get() or ())
         if entries:
             self._thread.run(self._subtask.adopt, entries)
 

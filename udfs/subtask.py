@@ -40,7 +40,7 @@ class Turn(NamedTuple):
     outcomes: bytes | None = None
     """An outcome batch, see `udfs.batches`."""
     statuses: tuple[ModelStatus, ...] = ()
-    held: list[bytes] | None = None
+    held: list[str] | None = None
     """What the keyed state must hold from now on; None: as it was."""
 
 
@@ -94,7 +94,7 @@ class ScoringSubtask:
                 if refused.offset > restored.offset
             ]
 
-    def adopt(self, state: Iterable[bytes]) -> None:
+    def adopt(self, state: Iterable[str]) -> None:
         """Go on holding what an earlier attempt, or another subtask before a rescaling, held."""
         entries = HeldEvents.decode(state)
         if self._held is not None:

@@ -15,6 +15,7 @@ from devtools import ROOT
 from devtools.broker import Broker
 from devtools.topics import JobTopics, Record, create_job_topics, read_all, send
 from examples.iris import train
+from tests.waiting import wait_until
 from udfs.models.updates import ActivateModel, Artifact, PublishModel, encode_update
 from udfs.records import ModelId, ModelStatus
 
@@ -125,6 +126,15 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-5000:]
+    # The broker may still be writing the markers of the last transaction.
+    wait_until(
+        lambda: (
+            len(read_all(broker.bootstrap, topics.predictions))
+            + len(read_all(broker.bootstrap, topics.dead_letters))
+            >= len(sent)
+        ),
+        what="every event's outcome",
+    )
     return Run(
         model,
         sent,
