@@ -25,7 +25,6 @@ def main() -> None:
         "_python_worker_execution_mode": "process",
         "pipeline.object-reuse": "true",
         "restart-strategy.type": "disable",
-        "rest.port": "0",
     }.items():
         configuration.set_string(name, value)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
