@@ -33,10 +33,6 @@ doctor: ## say what this machine has, and how to get what is missing
 .PHONY: setup
 setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) ## make all that the project needs (about 5 minutes, once)
 
-.PHONY: demo
-demo: setup ## score a stream on a real broker, live in the terminal (KEEP=1 leaves it running)
-	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
-
 .PHONY: test
 test: setup ## run all tests, Python's and Java's
 	$(BIN)/pytest
@@ -56,10 +52,6 @@ lint: $(HAVE_VENV)
 format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
-
-.PHONY: bench
-bench: setup ## measure, and write benchmarks/results.json (QUICK=1: the main figures)
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 .PHONY: package
 package: $(HAVE_VENV) $(JAR) ## build what `flink run` needs into dist/
