@@ -1,80 +1,65 @@
-"""The `modelstream` command. Subcommands import what they need when they run: `score` starts fast."""
+"""The `modelstream` command. A subcommand is imported when it is called, so that each starts fast."""
 
-from pathlib import Path
-from typing import Annotated, NoReturn
+import importlib
+import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from udfs.errors import ModelstreamError
 
-app = typer.Typer(
-    help="Serve any model on an event stream.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+COMMANDS = {
+    "score": "cli.score",
+    "models": "cli.models",
+    "events": "cli.events",
+    "dead-letters": "cli.dead_letters",
+    "topics": "cli.topics",
+    "run": "cli.run",
+    "schemas": "cli.schemas",
+}
+"""Subcommands in the order of the help; each module has a typer ``app``."""
 
-_Options = Annotated[
-    list[str] | None, typer.Option("--option", help="k=v, an option of the format; repeatable.")
-]
+
+class LazyCommands(TyperGroup):
+    """A group that imports a subcommand when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # typer's signature
+        """The subcommands' names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # typer's signature
+        """Import a subcommand; None where there is no such one."""
+        module = COMMANDS.get(cmd_name)
+        return typer.main.get_command(importlib.import_module(module).app) if module else None
+
+
+app = typer.Typer(
+    cls=LazyCommands, add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True
+)
 
 
 @app.callback()
-def _modelstream() -> None:
+def modelstream() -> None:
     """Serve any model on an event stream."""
 
 
-@app.command()
-def score(
-    format_name: Annotated[str, typer.Option("--format", help="Format of the model file: onnx, pmml, ...")],
-    artifact: Annotated[Path, typer.Option(help="The model file.")],
-    file: Annotated[Path, typer.Argument(help="JSON lines; - is standard input.")] = Path("-"),
-    option: _Options = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Lines scored in one call.")] = 1000,
-) -> None:
-    """Score JSON lines {"id": ..., "data": ...} with a model file, without Flink or Kafka."""
-    from cli.score import score_file
-
-    try:
-        score_file(format_name, artifact, _parse_options(option or []), file, batch_size)
-    except ModelstreamError as error:
-        _fail(error)
-
-
-@app.command()
-def run(
-    config: Annotated[Path | None, typer.Option(help="The job's configuration, YAML.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the file.")] = None,
-) -> None:
-    """Run the job on a local MiniCluster, until it ends."""
-    from jobs.config import load_config
-    from jobs.score_events import submit
-
-    try:
-        submit(load_config(config, set_ or []))
-    except ModelstreamError as error:
-        _fail(error)
-
-
 def main() -> None:
-    """Run the command."""
-    app()
+    """Run the command: an error is one line on standard error, and exit status 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except ModelstreamError as error:
+        _fail(str(error))
+    except TyperException as error:
+        _fail(error.format_message())
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:  # noqa: BLE001  # the outermost edge: nobody shall read a traceback
+        _fail(f"unexpected {type(error).__name__}: {error} (please report it)")
 
 
-def _parse_options(texts: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for text in texts:
-        key, separator, value = text.partition("=")
-        if not separator or not key:
-            raise typer.BadParameter(f"--option {text}: expected key=value")
-        options[key] = value
-    return options
-
-
-def _fail(error: ModelstreamError) -> NoReturn:
-    typer.echo(f"modelstream: {' '.join(str(error).split())}", err=True)
-    raise typer.Exit(2)
-
-
-if __name__ == "__main__":
-    main()
+def _fail(message: str) -> None:
+    line = " ".join(message.splitlines())
+    typer.echo(f"modelstream: {line}", err=True)
+    sys.exit(2)

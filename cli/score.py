@@ -1,85 +1,136 @@
-"""`modelstream score`: a file of JSON lines through a scorer, in batches."""
+"""`modelstream score`: score a file with a model, without Kafka and without Flink."""
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
+import typer
 
+from cli.options import FormatName, FormatOptions, read_format_options
 from udfs.engine import score_inputs
 from udfs.errors import DecodeError, ModelLoadError, ModelstreamError, ScoreError
-from udfs.json_values import JsonValue, read_json, write_json
+from udfs.json_values import JsonValue, read_json
 from udfs.records import OfflineEvent
 from udfs.scorers import Options, Scorer, load_scorer
 
+app = typer.Typer(add_completion=False)
 
-def score_file(format_name: str, artifact: Path, options: Options, file: Path, batch_size: int) -> None:
-    """Score each line of a file, one line of output an input, in order.
+_decode = msgspec.json.Decoder(OfflineEvent).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@app.command()
+def score(
+    format_name: FormatName,
+    artifact: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The model's file.")],
+    option: FormatOptions = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Events a call of the model; results are written after each.")
+    ] = 1000,
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="JSON lines; - is standard input.", show_default=False)
+    ] = "-",
+) -> None:
+    """Score JSON lines {"id": ..., "data": ...} and write a line for each, in order.
+
+    A line is {"id": ..., "outputs": ...} or {"id": ..., "error": {"stage", "type", "message"}}.
+    The exit status is 0 when the model could be loaded, whatever the lines were.
+    """
+    options = read_format_options(option)
+    with ExitStack() as stack:
+        lines = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
+        output = stack.enter_context(_results_alone_on_stdout())
+        scorer = stack.enter_context(closing(_load(format_name, artifact, options)))
+        for scored in score_lines(scorer, lines, batch_size):
+            output.write(scored)
+            output.flush()
+
+
+def score_lines(scorer: Scorer, lines: Iterable[bytes], batch_size: int) -> Iterator[bytes]:
+    """Score JSON lines.
 
     Args:
-        format_name: the model's format.
-        artifact: the model file.
-        options: the format's options.
-        file: JSON lines ``{"id": ..., "data": ...}``; ``-`` is standard input.
-        batch_size: most lines scored in one call.
+        scorer: the model.
+        lines: N lines, each an event; an empty line is one that can't be read.
+        batch_size: most events that the model sees in one call.
 
-    Raises:
-        ModelLoadError: the model can't be loaded.
-        DecodeError: the file of events can't be opened.
+    Yields:
+        The lines of the results, N in all and in order, a batch at a time.
     """
-    if not artifact.exists():
-        raise ModelLoadError(f"{artifact}: no such file")
-    scorer = load_scorer(format_name, artifact, options)
-    try:
-        with closing(_open(file)) as lines:
-            while batch := list(islice(lines, batch_size)):
-                sys.stdout.buffer.writelines(_score_lines(scorer, batch))
-                sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever read the output has enough; nothing more can be said to them.
-        sys.stdout = None
-    finally:
-        scorer.close()
+    remaining = iter(lines)
+    while batch := list(islice(remaining, batch_size)):
+        yield b"".join(_score_batch(scorer, batch))
 
 
-def _open(file: Path) -> BinaryIO:
-    if str(file) == "-":
-        return sys.stdin.buffer
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise DecodeError(f"{file}: {error.strerror}") from error
-
-
-def _score_lines(scorer: Scorer, lines: Sequence[bytes]) -> Iterator[bytes]:
-    events = [_read_line(line) for line in lines]
-    inputs = [event.data for event in events if isinstance(event, OfflineEvent)]
-    results = iter(score_inputs(scorer, inputs) if inputs else ())  # type: ignore[arg-type]  # JSON values
+def _score_batch(scorer: Scorer, lines: Sequence[bytes]) -> Iterator[bytes]:
+    events = [_read_event(line) for line in lines]
+    inputs: list[Any] = [event.data for event in events if isinstance(event, OfflineEvent)]
+    results = iter(score_inputs(scorer, inputs) if inputs else ())
     for event in events:
-        if isinstance(event, OfflineEvent):
-            yield _write_line(event.id, next(results)) + b"\n"
+        if isinstance(event, DecodeError):
+            yield _write_error(None, event)
         else:
-            yield _write_line(None, event) + b"\n"
+            yield _write_result(event.id, next(results))
 
 
-def _read_line(line: bytes) -> OfflineEvent | DecodeError:
+def _read_event(line: bytes) -> OfflineEvent | DecodeError:
     try:
-        event = msgspec.convert(read_json(line), OfflineEvent)
-    except (ValueError, RecursionError) as error:
+        event = _decode_event(line)
+    except msgspec.ValidationError as error:
         return DecodeError(f"not an event: {error}")
+    except (ValueError, RecursionError) as error:
+        return DecodeError(f"not JSON: {error}")
     if event.data is msgspec.UNSET:
         return DecodeError("not an event: object missing required field `data`")
     return event
 
 
-def _write_line(event_id: JsonValue, result: JsonValue | ModelstreamError) -> bytes:
-    if not isinstance(result, ModelstreamError):
-        try:
-            return write_json({"id": event_id, "outputs": result})
-        except ValueError as error:
-            result = ScoreError(f"the outputs can't be written as JSON: {error}")
-    problem = {"stage": result.stage, "type": type(result).__name__, "message": str(result)}
-    return write_json({"id": event_id, "error": problem})
+def _decode_event(line: bytes) -> OfflineEvent:
+    try:
+        return _decode(line)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.convert(read_json(line), OfflineEvent)
+
+
+def _write_result(event_id: JsonValue, result: JsonValue | ScoreError) -> bytes:
+    if isinstance(result, ScoreError):
+        return _write_error(event_id, result)
+    try:
+        return _encode({"id": event_id, "outputs": result}) + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        return _write_error(event_id, ScoreError(f"the outputs can't be written as JSON: {error}"))
+
+
+def _write_error(event_id: JsonValue, error: ModelstreamError) -> bytes:
+    said = {"stage": error.stage, "type": type(error).__name__, "message": str(error)}
+    return _encode({"id": event_id, "error": said}) + b"\n"
+
+
+def _load(format_name: str, artifact: Path, options: Options) -> Scorer:
+    try:
+        return load_scorer(format_name, artifact, options)
+    except ModelstreamError:
+        raise
+    except Exception as error:  # the edge to a format's own code
+        raise ModelLoadError(f"{artifact}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _results_alone_on_stdout() -> Iterator[BinaryIO]:
+    """Standard output for the results; what a model or its library prints goes to standard error."""
+    sys.stdout.flush()
+    results = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with open(results, "wb", closefd=False) as stream:
+            yield stream
+    finally:
+        os.dup2(results, 1)
+        os.close(results)

@@ -25,6 +25,8 @@ def read_json(text: bytes | bytearray | memoryview) -> JsonValue:
             raise
         try:
             lenient: JsonValue = json.loads(raw)
+            # Python's reader takes half a surrogate pair, which no UTF-8 can be written of.
+            json.dumps(lenient, ensure_ascii=False).encode()
             return lenient
         except (ValueError, RecursionError):
             raise strict from None

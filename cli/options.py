@@ -1,0 +1,34 @@
+"""Options that several commands take, and how their texts are read."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from udfs.errors import ConfigError
+from udfs.scorers.base import Options
+
+FormatName = Annotated[
+    str, typer.Option("--format", metavar="F", help="onnx, pfa, pmml or tensorflow.", show_default=False)
+]
+FormatOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="K=V", help="An option of the format; may be repeated."),
+]
+
+
+def read_format_options(texts: Sequence[str] | None) -> Options:
+    """Read ``k=v`` texts. Values stay text: each format reads its own options.
+
+    Raises:
+        ConfigError: no ``=``, no key, or a key that comes twice.
+    """
+    options: dict[str, str] = {}
+    for text in texts or ():
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--option {text}: expected key=value")
+        if key in options:
+            raise ConfigError(f"--option {key}: given twice")
+        options[key] = value
+    return options
