@@ -63,3 +63,7 @@ def _fail(message: str) -> None:
     line = " ".join(message.splitlines())
     typer.echo(f"modelstream: {line}", err=True)
     sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,20 +1,29 @@
 """Options that several commands take, and how their texts are read."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from udfs.errors import ConfigError
-from udfs.scorers.base import Options
+from udfs.scorers import FORMATS, Options
 
 FormatName = Annotated[
-    str, typer.Option("--format", metavar="F", help="onnx, pfa, pmml or tensorflow.", show_default=False)
+    str, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}.", show_default=False)
 ]
 FormatOptions = Annotated[
     list[str] | None,
     typer.Option("--option", metavar="K=V", help="An option of the format; may be repeated."),
 ]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The job's configuration, YAML.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, a line for each.")]
 
 
 def read_format_options(texts: Sequence[str] | None) -> Options:

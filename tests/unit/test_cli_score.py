@@ -15,7 +15,7 @@ from cli.score import score_lines
 from udfs.errors import ScoreError
 from udfs.json_values import JsonValue
 
-PYTHON_M_CLI = [sys.executable, "-c", "from cli.main import main; main()"]
+MODELSTREAM = [sys.executable, "-m", "cli.main"]
 
 
 class Echo:
@@ -166,7 +166,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def modelstream(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*PYTHON_M_CLI, *arguments], input=stdin, capture_output=True, timeout=60, check=False
+        [*MODELSTREAM, *arguments], input=stdin, capture_output=True, timeout=60, check=False
     )
 
 
@@ -223,7 +223,7 @@ def test_a_reader_that_goes_away_is_no_error(identity: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [*PYTHON_M_CLI, "score", "--format", "onnx", "--artifact", str(identity)],
+        [*MODELSTREAM, "score", "--format", "onnx", "--artifact", str(identity)],
         input=b'{"data":[1,2]}\n' * 5000,
         stdout=writing,
         stderr=subprocess.PIPE,
