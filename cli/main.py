@@ -12,12 +12,7 @@ from udfs.errors import ModelstreamError
 
 COMMANDS = {
     "score": "cli.score",
-    "models": "cli.models",
-    "events": "cli.events",
-    "dead-letters": "cli.dead_letters",
-    "topics": "cli.topics",
     "run": "cli.run",
-    "schemas": "cli.schemas",
 }
 """Subcommands in the order of the help; each module has a typer ``app``."""
 

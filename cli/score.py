@@ -14,13 +14,13 @@ import typer
 from cli.options import FormatName, FormatOptions, read_format_options
 from udfs.engine import score_inputs
 from udfs.errors import DecodeError, ModelLoadError, ModelstreamError, ScoreError
-from udfs.json_values import JsonValue, read_json
+from udfs.json_values import JsonValue, read_struct
 from udfs.records import OfflineEvent
 from udfs.scorers import Options, Scorer, load_scorer
 
 app = typer.Typer(add_completion=False)
 
-_decode = msgspec.json.Decoder(OfflineEvent).decode
+_decoder = msgspec.json.Decoder(OfflineEvent)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,23 +80,14 @@ def _score_batch(scorer: Scorer, lines: Sequence[bytes]) -> Iterator[bytes]:
 
 def _read_event(line: bytes) -> OfflineEvent | DecodeError:
     try:
-        event = _decode_event(line)
+        event = read_struct(_decoder, line)
     except msgspec.ValidationError as error:
         return DecodeError(f"not an event: {error}")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return DecodeError(f"not JSON: {error}")
     if event.data is msgspec.UNSET:
         return DecodeError("not an event: object missing required field `data`")
     return event
-
-
-def _decode_event(line: bytes) -> OfflineEvent:
-    try:
-        return _decode(line)
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, RecursionError):
-        return msgspec.convert(read_json(line), OfflineEvent)
 
 
 def _write_result(event_id: JsonValue, result: JsonValue | ScoreError) -> bytes:

@@ -148,7 +148,14 @@ class Broker:
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)]
+        # An id may begin with a dash: only after an equals sign is it never taken for an option.
+        arguments = [
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._settings),
+        ]
         done = subprocess.run(
             [*self._java(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -36,8 +36,6 @@ class KafkaConfig(_Config, frozen=True):
     """For the job's consumers alone, over ``properties``."""
     producer: dict[str, str | int | bool | float] = {}
     """For the job's producers alone, over ``properties``."""
-    command_line: dict[str, Any] = {}
-    """For the `modelstream` command, by kafka-python's names (``security_protocol``, ...)."""
 
     def consumer_properties(self) -> dict[str, str]:
         """Java properties of the job's consumers and admin clients."""
@@ -85,18 +83,11 @@ class BatchingConfig(_Config, frozen=True):
 
 
 class ArtifactsConfig(_Config, frozen=True):
-    """Where models may come from."""
+    """The bytes of models, as they are kept for loading."""
 
-    allow: tuple[str, ...] = ()
-    """Places (``file:/models``, ``https://models.example/``, ``s3://bucket/models``); none: inline only."""
-    allow_private_addresses: tuple[str, ...] = ()
-    """Hosts that may be loopback, private or link-local addresses."""
     max_bytes: ByteSize = ByteSize(1024 * 1024 * 1024)
-    timeout: Duration = Duration(60)
     cache_folder: str | None = None
-    """Where fetched artifacts are kept by sha256; by default a folder of the worker's temporary folder."""
-    s3: dict[str, Any] = {}
-    """Options of s3fs (``endpoint_url``, ``anon``, ...); credentials come from the environment."""
+    """Where artifacts are kept by sha256; by default a folder of the worker's temporary folder."""
 
 
 class CatalogConfig(_Config, frozen=True):

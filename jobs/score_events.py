@@ -1,5 +1,6 @@
 """The job's entry point: ``flink run -py jobs/score_events.py --config FILE``, or Python itself."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from jobs.topology import build
 from udfs.errors import ConfigError
 
 _EXECUTION_MODES = {"embedded": "thread", "process": "process"}
-_USAGE = "usage: score_events.py [--config FILE] [--set KEY=VALUE ...]"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -91,18 +91,11 @@ def _is_local() -> bool:
 
 
 def _parse(argv: Sequence[str]) -> tuple[Path | None, list[str]]:
-    path: Path | None = None
-    settings: list[str] = []
-    rest = list(argv)
-    while rest:
-        option = rest.pop(0)
-        if option not in ("--config", "--set") or not rest:
-            raise ConfigError(f"{option}: {_USAGE}")
-        if option == "--config":
-            path = Path(rest.pop(0))
-        else:
-            settings.append(rest.pop(0))
-    return path, settings
+    parser = argparse.ArgumentParser(prog="score_events", allow_abbrev=False)
+    parser.add_argument("--config", type=Path, metavar="FILE")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    arguments = parser.parse_args(argv)
+    return arguments.config, arguments.settings
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ vectors. Ends are cumulative: record i of a section is ``section[ends[i-1]:ends[
     outcome batch   u8 version, u8[3] zero, i32 count, i32[count] value ends, i32[count] envelope ends,
                     i32[count] detail ends, u8[count] kinds, values, envelopes, details
     envelope        u8 flags (1 key, 2 null value), i32 partition, i64 offset, i64 timestamp (ms, -1 none),
-                    u16 length + topic, i32 length + key, u16 count, then the headers
-    header          u16 length + name, i32 length (-1 null) + value
-    details         nothing, or u16 count and the headers that a dead letter gets
+                    u16 length + topic, i32 length + key, i32 count, then the headers
+    header          i32 length + name, i32 length (-1 null) + value
+    details         nothing, or i32 count and the headers that a dead letter gets
 
 An envelope is all of a Kafka record but its value. Python hands it back unread, unless it has to
 say where an event came from.
@@ -30,7 +30,6 @@ LAYOUT_VERSION = 1
 _BATCH = struct.Struct("<BBHiqqii")
 _OUTCOMES = struct.Struct("<B3xi")
 _ENVELOPE = struct.Struct("<BiqqH")
-_LENGTH16 = struct.Struct("<H")
 _LENGTH32 = struct.Struct("<i")
 _HAS_KEY = 1
 _NULL_VALUE = 2
@@ -209,11 +208,11 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 def encode_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     """Write headers, as in an envelope or as details."""
-    parts = [_LENGTH16.pack(len(headers))]
+    parts = [_LENGTH32.pack(len(headers))]
     for name, value in headers:
         raw = name.encode()
         parts += (
-            _LENGTH16.pack(len(raw)),
+            _LENGTH32.pack(len(raw)),
             raw,
             _LENGTH32.pack(-1 if value is None else len(value)),
             value or b"",
@@ -227,12 +226,12 @@ def decode_headers(blob: bytes) -> tuple[tuple[str, bytes | None], ...]:
 
 
 def _decode_headers(blob: bytes, at: int) -> tuple[tuple[tuple[str, bytes | None], ...], int]:
-    (count,) = _LENGTH16.unpack_from(blob, at)
-    at += 2
+    (count,) = _LENGTH32.unpack_from(blob, at)
+    at += 4
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        (length,) = _LENGTH16.unpack_from(blob, at)
-        at += 2
+        (length,) = _LENGTH32.unpack_from(blob, at)
+        at += 4
         name = blob[at : at + length].decode()
         at += length
         (length,) = _LENGTH32.unpack_from(blob, at)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from udfs.errors import DecodeError, ModelstreamError, ResolveError, ScoreError
-from udfs.json_values import JsonValue, read_json
+from udfs.json_values import JsonValue, read_struct
 from udfs.records import Event, ServedModel
 from udfs.scorers.base import Scorer
 
@@ -51,7 +51,8 @@ class _Prediction(msgspec.Struct, gc=False):
     outputs: object
 
 
-_decode: Callable[[bytes], Event] = msgspec.json.Decoder(Event).decode
+_decoder = msgspec.json.Decoder(Event)
+_decode: Callable[[bytes], Event] = _decoder.decode
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
@@ -88,11 +89,11 @@ def decode_event(value: bytes) -> Event:
         DecodeError: not JSON, not an object, no ``data``, or a field of a wrong type.
     """
     try:
-        event = _decode(value)
+        event = read_struct(_decoder, value)
     except msgspec.ValidationError as error:
         raise DecodeError(f"not an event: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        event = _decode_lenient(value)
+    except ValueError as error:
+        raise DecodeError(f"not JSON: {error}") from error
     if event.data is msgspec.UNSET:
         raise DecodeError("not an event: object missing required field `data`")
     return event
@@ -147,16 +148,6 @@ def _decode_or_error(value: bytes) -> Event | DecodeError:
         return decode_event(value)
     except DecodeError as error:
         return error
-
-
-def _decode_lenient(value: bytes) -> Event:
-    try:
-        event: Event = msgspec.convert(read_json(value), Event)
-        return event
-    except msgspec.ValidationError as error:
-        raise DecodeError(f"not an event: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"not JSON: {error}") from error
 
 
 def _score_group(events: Sequence[Any], reference: str | None, serve: Serve) -> list[Scored]:

@@ -2,8 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
+import msgspec
 import orjson
+
+T = TypeVar("T")
 
 JsonValue = None | bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
 """A decoded JSON value."""
@@ -30,6 +34,26 @@ def read_json(text: bytes | bytearray | memoryview) -> JsonValue:
             return lenient
         except (ValueError, RecursionError):
             raise strict from None
+
+
+def read_struct(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    """Decode JSON as a decoder's type, with the same leave for NaN and infinity as `read_json`.
+
+    Raises:
+        msgspec.ValidationError: JSON, but not of that type; the text names the path.
+        ValueError: not JSON.
+    """
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = read_json(text)
+    try:
+        struct: T = msgspec.convert(value, decoder.type)
+        return struct
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write_json(value: JsonValue) -> bytes:

@@ -37,8 +37,12 @@ class ModelThread:
             raise error
         return result  # type: ignore[return-value]  # no error: there is a result
 
-    def close(self, timeout: float) -> None:
-        """End the thread after the calls before; waits up to ``timeout`` seconds."""
+    def close(self, last: Callable[[], object], timeout: float) -> None:
+        """End the thread after the calls before and one last call; waits up to ``timeout`` seconds.
+
+        A call that does not end in time goes on, in a daemon thread that blocks nobody.
+        """
+        self._calls.put(_Call(last))
         self._calls.put(None)
         self._thread.join(timeout)
 

@@ -63,6 +63,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._known = known
         self._settings = settings
         self._code_version = CODE_VERSION
+        self._opened = False
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Start the thread that does all model work, and import the formats' libraries in it."""
@@ -71,11 +72,9 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._held_state = runtime_context.get_list_state(_HELD)
         self._saved: Mapping[str, Model] = {}
         self._thread = ModelThread("model-thread")
-        self._subtask = self._thread.run(
-            _make_subtask,
-            self._settings,
-            _place(self._settings.job, runtime_context),
-        )
+        place = _place(self._settings.job, runtime_context)
+        self._subtask = self._thread.run(_make_subtask, self._settings, place)
+        self._opened = True
         self._started = False
         self._adopted = False
 
@@ -110,10 +109,8 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
 
     def close(self) -> None:
         """Close the models and end the thread."""
-        if hasattr(self, "_thread"):
-            if hasattr(self, "_subtask"):
-                self._thread.run(self._subtask.close)
-            self._thread.close(_CLOSE_SECONDS)
+        if self._opened:
+            self._thread.close(self._subtask.close, _CLOSE_SECONDS)
 
     def _start(self, context: Any) -> None:
         state: dict[str, str] = dict(context.get_broadcast_state(CATALOG).items())

@@ -101,3 +101,10 @@ def test_outcomes_are_written_as_java_reads_them(case: Mapping[str, Any]) -> Non
 @vectors("outcome_batches")
 def test_outcomes_are_read_as_what_they_were_written_from(case: Mapping[str, Any]) -> None:
     assert decode_outcomes(bytes.fromhex(case["bytes"])) == outcomes_of(case)
+
+
+def test_a_header_may_be_as_long_as_kafka_lets_it_be() -> None:
+    headers = (("n" * 100_000, b"v"), *(("again", b"") for _ in range(70_000)))
+    envelope = Envelope("events", 0, 0, 0, None, False, headers)
+
+    assert decode_envelope(encode_envelope(envelope)) == envelope

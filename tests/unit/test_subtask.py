@@ -211,3 +211,16 @@ def test_an_update_that_was_folded_before_changes_nothing(subtask: ScoringSubtas
     update(subtask, 5, publish(1))
 
     assert update(subtask, 5, publish(1, BROKEN)) == []
+
+
+class Unclosable(DoublingScorer):
+    def close(self) -> None:
+        raise RuntimeError("cannot be closed")
+
+
+def test_a_model_that_cannot_be_closed_hurts_nobody(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(f"{__name__}.DoublingScorer", Unclosable)
+    subtask = make_subtask(clock)
+    update(subtask, 0, publish(1))
+
+    assert update(subtask, 1, RetireModel(RetiredModel("m"), all=True)) == []

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,10 +104,7 @@ class Serving:
         """
         model = self._serving.get(reference)
         if model is not None:
-            served = model.served
-            if _id_of(model) in self._loaded:
-                return model
-            reference = f"{served.name}:{served.version}"
+            return model  # what serves is never closed to make room
         name, version = self.catalog.resolve(reference)
         if version is None:
             active = self.catalog.models[name].active
@@ -128,7 +126,7 @@ class Serving:
     def close(self) -> None:
         """Close every scorer."""
         for model in self._loaded.values():
-            model.scorer.close()
+            _close(model.scorer)
         self._loaded.clear()
         self._serving.clear()
 
@@ -188,7 +186,7 @@ class Serving:
                 )
             run_checks(scorer, published.checks)
         except ModelstreamError:
-            scorer.close()
+            _close(scorer)
             raise
         served = ServedModel(published.model.name, published.model.version, published.identity())
         return LoadedModel(
@@ -205,7 +203,7 @@ class Serving:
             if len(self._loaded) < self._max_loaded:
                 return
             if model_id not in serving:
-                self._loaded.pop(model_id).scorer.close()
+                _close(self._loaded.pop(model_id).scorer)
 
     def _close_retired(self, before: Catalog, name: str) -> None:
         was = before.models[name].versions if name in before.models else {}
@@ -214,7 +212,7 @@ class Serving:
             model_id = ModelId(name, number)
             loaded = self._loaded.pop(model_id, None)
             if loaded is not None:
-                loaded.scorer.close()
+                _close(loaded.scorer)
             self._failed.pop(model_id, None)
             self._changes.append(StatusChange(model_id, "retired", was[number].identity()))
         serving = self._serving.get(name)
@@ -225,6 +223,12 @@ class Serving:
         self._changes.append(
             StatusChange(_id_of(model), status, model.served.sha256, model.load_ms, notes=model.notes)
         )
+
+
+def _close(scorer: Scorer) -> None:
+    # The edge to a format's own code: the version is gone either way, and the job must not fail for it.
+    with suppress(Exception):
+        scorer.close()
 
 
 def _id_of(model: LoadedModel) -> ModelId:

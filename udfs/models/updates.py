@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from udfs.errors import UpdateError
-from udfs.json_values import read_json
+from udfs.json_values import read_struct
 from udfs.records import ModelId, ModelName, Sha256, VersionNumber
 
 FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -105,15 +105,7 @@ def decode_update(value: bytes) -> ModelUpdate:
         UpdateError: not JSON, or not an update; the text names the path (``$.model.version``).
     """
     try:
-        return _decoder.decode(value)
-    except msgspec.ValidationError as error:
-        raise UpdateError(f"not a model update: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        # NaN may stand in the inputs of a check.
-        update: ModelUpdate = msgspec.convert(read_json(value), ModelUpdate)
-        return update
+        return read_struct(_decoder, value)
     except msgspec.ValidationError as error:
         raise UpdateError(f"not a model update: {error}") from error
     except ValueError as error:

@@ -15,6 +15,8 @@ class Scorer(Protocol):
 
     It may have an attribute ``notes: tuple[str, ...]``: what a model's owner should know of how it is
     scored (one by one, say, because its answers differ in a batch). The model's status repeats them.
+    One that keeps state of its own from input to input has ``stateful = True``; the job refuses it,
+    because that state would not survive a restart.
     """
 
     def score_batch(self, inputs: Sequence[JsonValue]) -> Sequence[JsonValue | ScoreError]:

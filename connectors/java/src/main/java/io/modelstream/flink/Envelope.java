@@ -35,20 +35,20 @@ record Envelope(
         byte[] key = record.key() == null ? new byte[0] : record.key();
         Header[] headers = record.headers().toArray();
         byte[][] names = new byte[headers.length][];
-        int size = TOPIC_AT + 2 + topic.length + 4 + key.length + 2;
+        int size = TOPIC_AT + 2 + topic.length + 4 + key.length + 4;
         for (int i = 0; i < headers.length; i++) {
             names[i] = headers[i].key().getBytes(StandardCharsets.UTF_8);
             byte[] value = headers[i].value();
-            size += 2 + names[i].length + 4 + (value == null ? 0 : value.length);
+            size += 4 + names[i].length + 4 + (value == null ? 0 : value.length);
         }
         ByteBuffer buffer = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
         buffer.put((byte) ((record.key() == null ? 0 : HAS_KEY) | (record.value() == null ? NULL_VALUE : 0)));
         buffer.putInt(record.partition()).putLong(record.offset()).putLong(record.timestamp());
         buffer.putShort((short) topic.length).put(topic).putInt(key.length).put(key);
-        buffer.putShort((short) headers.length);
+        buffer.putInt(headers.length);
         for (int i = 0; i < headers.length; i++) {
             byte[] value = headers[i].value();
-            buffer.putShort((short) names[i].length).put(names[i]).putInt(value == null ? -1 : value.length);
+            buffer.putInt(names[i].length).put(names[i]).putInt(value == null ? -1 : value.length);
             if (value != null) {
                 buffer.put(value);
             }
@@ -63,7 +63,7 @@ record Envelope(
         int partition = buffer.getInt();
         long offset = buffer.getLong();
         long timestamp = buffer.getLong();
-        String topic = text(buffer);
+        String topic = text(buffer, Short.toUnsignedInt(buffer.getShort()));
         byte[] key = bytes(buffer, buffer.getInt());
         return new Envelope(
                 topic,
@@ -107,18 +107,18 @@ record Envelope(
     }
 
     private static List<Header> headers(ByteBuffer buffer) {
-        int count = Short.toUnsignedInt(buffer.getShort());
+        int count = buffer.getInt();
         List<Header> headers = new ArrayList<>(count);
         for (int i = 0; i < count; i++) {
-            String name = text(buffer);
+            String name = text(buffer, buffer.getInt());
             int length = buffer.getInt();
             headers.add(new RecordHeader(name, length < 0 ? null : bytes(buffer, length)));
         }
         return headers;
     }
 
-    private static String text(ByteBuffer buffer) {
-        return new String(bytes(buffer, Short.toUnsignedInt(buffer.getShort())), StandardCharsets.UTF_8);
+    private static String text(ByteBuffer buffer, int length) {
+        return new String(bytes(buffer, length), StandardCharsets.UTF_8);
     }
 
     private static byte[] bytes(ByteBuffer buffer, int length) {

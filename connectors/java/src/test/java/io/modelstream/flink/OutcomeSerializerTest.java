@@ -22,7 +22,7 @@ class OutcomeSerializerTest {
     private static final byte[] NO_DETAILS = {};
     /** One header: ms-stage: score. */
     private static final byte[] DETAILS = {
-        1, 0, 8, 0, 'm', 's', '-', 's', 't', 'a', 'g', 'e', 5, 0, 0, 0, 's', 'c', 'o', 'r', 'e'
+        1, 0, 0, 0, 8, 0, 0, 0, 'm', 's', '-', 's', 't', 'a', 'g', 'e', 5, 0, 0, 0, 's', 'c', 'o', 'r', 'e'
     };
 
     @Test

@@ -1,0 +1,78 @@
+"""What the job refuses before it starts."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from connectors import kafka
+from connectors.kafka import TopicDescription
+from jobs.config import JobConfig, TopicsConfig, load_config
+from jobs.preflight import check_topics
+from udfs.errors import ConfigError
+
+USUAL = {"max.message.bytes": "1048588", "message.timestamp.type": "CreateTime"}
+CONTROL = {**USUAL, "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+TOPICS = TopicsConfig()
+
+
+def describe(
+    monkeypatch: pytest.MonkeyPatch, changes: Mapping[str, TopicDescription | None] | None = None
+) -> None:
+    """Stand in for the cluster: the five topics as they should be, but for the changes."""
+    described = {name: TopicDescription(1, USUAL) for name in vars_of(TOPICS)}
+    described[TOPICS.control] = TopicDescription(1, CONTROL)
+    for name, change in (changes or {}).items():
+        if change is None:
+            del described[name]
+        else:
+            described[name] = change
+    monkeypatch.setattr(kafka, "describe_topics", lambda properties, names: described)
+
+
+def vars_of(topics: TopicsConfig) -> list[str]:
+    return [getattr(topics, field) for field in topics.__struct_fields__]
+
+
+def test_topics_as_they_should_be_give_the_limits_of_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {**USUAL, "max.message.bytes": "5000", "message.timestamp.after.max.ms": "3600000"}
+    describe(monkeypatch, {TOPICS.predictions: TopicDescription(1, small)})
+
+    limits = check_topics(JobConfig())
+
+    assert (limits.prediction_bytes, limits.dead_letter_bytes) == (5000, 1048588)
+    assert (limits.ahead_ms, limits.behind_ms) == (3_600_000, None)
+
+
+def test_a_topic_that_stamps_records_itself_refuses_no_timestamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamping = {**USUAL, "message.timestamp.type": "LogAppendTime", "message.timestamp.after.max.ms": "1"}
+    describe(monkeypatch, {TOPICS.predictions: TopicDescription(1, stamping)})
+
+    assert check_topics(JobConfig()).ahead_ms is None
+
+
+def test_every_missing_topic_is_named_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    describe(monkeypatch, {TOPICS.events: None, TOPICS.model_status: None})
+
+    with pytest.raises(ConfigError, match=r"topics\.events \(ms\.events\), topics\.model_status"):
+        check_topics(JobConfig())
+
+
+def test_a_control_topic_with_two_partitions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    describe(monkeypatch, {TOPICS.control: TopicDescription(2, CONTROL)})
+
+    with pytest.raises(ConfigError, match="has 2 partitions"):
+        check_topics(JobConfig())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("cleanup.policy", "compact"), ("retention.ms", "604800000"), ("retention.bytes", "1000")],
+)
+def test_a_control_topic_that_can_lose_models_is_refused_unless_allowed(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    describe(monkeypatch, {TOPICS.control: TopicDescription(1, {**CONTROL, setting: value})})
+
+    with pytest.raises(ConfigError, match=f"{setting}={value} can lose models"):
+        check_topics(JobConfig())
+    check_topics(load_config(None, ["catalog.allow_unsafe_control_topic=true"]))

@@ -1,0 +1,15 @@
+"""The guard against the code of an earlier job in a TaskManager that embeds Python."""
+
+import pytest
+
+from udfs.code_version import CODE_VERSION
+from udfs.worker import check_code_version
+
+
+def test_the_code_that_was_submitted_may_run() -> None:
+    check_code_version(CODE_VERSION)
+
+
+def test_other_code_than_what_was_submitted_is_refused_with_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match="restart the TaskManagers"):
+        check_code_version("0" * 16)
