@@ -44,6 +44,8 @@ def main() -> None:
     """Run the command: an error is one line on standard error, and exit status 2."""
     try:
         sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)  # what a shell says of a program that Ctrl-C ended
     except ModelstreamError as error:
         _fail(str(error))
     except TyperException as error:

@@ -1,5 +1,9 @@
 """`modelstream run`: the job on a local MiniCluster."""
 
+import signal
+import sys
+from types import FrameType
+
 import typer
 
 from cli.options import ConfigFile, Settings
@@ -10,9 +14,25 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def run(config: ConfigFile = None, settings: Settings = None) -> None:
-    """Run the job on a local MiniCluster, until it ends or is interrupted."""
+    """Run the job on a local MiniCluster, until it ends or is interrupted.
+
+    Ctrl-C stops it with a savepoint, from which it can go on.
+    """
     loaded = load_config(config, settings or ())
     # Flink is the slowest import of all: a wrong configuration is told without it.
-    from jobs.score_events import submit
+    from jobs.local_run import run_until_interrupted
 
-    submit(loaded)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    savepoint = run_until_interrupted(loaded)
+    if savepoint is not None:
+        sys.stderr.write(
+            f"stopped with a savepoint. To go on from it, add:\n"
+            f"  --set flink[execution.state-recovery.path]={savepoint}\n"
+        )
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # a handler's signature
+    # Whoever is impatient is not asked twice.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise KeyboardInterrupt

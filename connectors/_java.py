@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyflink import java_gateway
 from pyflink.datastream import StreamExecutionEnvironment
 from pyflink.java_gateway import get_gateway
 from pyflink.util.java_utils import load_java_class
@@ -40,6 +41,12 @@ def add_jar(env: StreamExecutionEnvironment, jar: Path = JAR) -> None:
                 f"{jar} is missing: build it with 'make setup', or give the job its jar with 'flink run -j'"
             ) from None
         env.add_jars(jar.as_uri())
+
+
+def disconnect() -> None:
+    """Call Java no more, where this process has called it."""
+    if java_gateway._gateway is not None:
+        java_gateway._gateway.shutdown()
 
 
 def properties(values: Mapping[str, str]) -> Any:

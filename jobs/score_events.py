@@ -28,11 +28,12 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ConfigError: the job can't start.
     """
-    submit(load_config(*_parse(argv)))
+    config = load_config(*_parse(argv))
+    prepare(config).execute(config.name)
 
 
-def submit(config: JobConfig) -> None:
-    """Check, build and execute the job of a configuration.
+def prepare(config: JobConfig) -> StreamExecutionEnvironment:
+    """Check what the job needs, and build it.
 
     Raises:
         ConfigError: the job can't start.
@@ -41,7 +42,7 @@ def submit(config: JobConfig) -> None:
     _java.add_jar(env)
     limits = check_topics(config)
     build(env, config, read_catalog(config), limits)
-    env.execute(config.name)
+    return env
 
 
 def make_environment(config: JobConfig) -> StreamExecutionEnvironment:

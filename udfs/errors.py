@@ -8,9 +8,10 @@
     ├── DecodeError      an event is not what events look like   stage decode
     ├── ResolveError     no version serves what an event names   stage resolve
     ├── ScoreError       a model could not score an input        stage score
-    └── EncodeError      an output can't be written              stage encode
+    ├── EncodeError      an output can't be written              stage encode
+    └── JobError         Flink ended the job, or can't stop it   (told to whoever ran it)
 
-Only ConfigError ends a job. Every other one becomes a dead letter, or an error line of
+Only ConfigError keeps a job from starting, and only Flink's own faults fail one. Every other one becomes a dead letter, or an error line of
 ``modelstream score``. Foreign exceptions become one of these where the foreign code is called:
 in a scorer, in the artifact store, in a Kafka client.
 """
@@ -70,3 +71,7 @@ class EncodeError(ModelstreamError):
     """A prediction can't be written: too large, or a timestamp that its topic refuses."""
 
     stage = "encode"
+
+
+class JobError(ModelstreamError):
+    """A job failed, or could not be stopped in order. The text has the root cause."""
