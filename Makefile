@@ -33,6 +33,10 @@ doctor: ## say what this machine has, and how to get what is missing
 .PHONY: setup
 setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) ## make all that the project needs (about 5 minutes, once)
 
+.PHONY: demo
+demo: setup ## score a real stream in four formats, for half a minute; KEEP=1 leaves it running
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
+
 .PHONY: test
 test: setup ## run all tests, Python's and Java's
 	$(BIN)/pytest
