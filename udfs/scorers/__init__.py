@@ -20,6 +20,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "onnx": Format("udfs.scorers.onnx", "onnx", ("onnxruntime", "onnx")),
+    "pfa": Format("udfs.scorers.pfa", "pfa", ("titus",)),
     "pmml": Format("udfs.scorers.pmml", "pmml", ("pypmml",)),
 }
 """Every format by the name that updates and the command line use."""

@@ -1,0 +1,371 @@
+"""JSON values to and from the values that a PFA engine works with, by Avro type.
+
+A type is compiled once into a function; an event costs no look at its type. Avro's JSON encoding holds:
+bytes are strings of the code points 0 to 255, and a value of a union is an object of its branch's name
+(``{"double": 2.5}``), or null. NaN and infinity are the strings "NaN", "Infinity" and "-Infinity".
+
+Source: https://avro.apache.org/docs/1.12.0/specification/#json-encoding
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from udfs.json_values import JsonValue
+from udfs.scorers._titus import datatype
+
+Convert = Callable[[Any], Any]
+
+_INT: Final = (-(2**31), 2**31 - 1)
+_LONG: Final = (-(2**63), 2**63 - 1)
+_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class MismatchError(Exception):
+    """A value is not of its type. The text begins with the path of the value."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path.lstrip('.')}: {self.message}" if self.path else self.message
+
+    def under(self, step: str) -> "MismatchError":
+        """The same, seen from one level above."""
+        return MismatchError(self.message, step + self.path)
+
+
+def compile_decoder(avro_type: Any) -> Convert:
+    """A function from a decoded JSON value to what an engine takes; it raises MismatchError.
+
+    A field that is not there has its default, or is null if null is its type or the first of its union.
+    Fields that the type does not have are passed over. A union's branch need not be named: the first fits.
+    """
+    return _Decoders().of(avro_type)
+
+
+def compile_encoder(avro_type: Any) -> Convert:
+    """A function from what an engine gave to a JSON value; it raises MismatchError."""
+    return _Encoders().of(avro_type)
+
+
+class _Compiler:
+    """Functions by type; a named type has one, so that a type may be part of itself."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Convert] = {}
+
+    def of(self, avro_type: Any) -> Convert:
+        if not isinstance(avro_type, datatype.AvroRecord):
+            return self._compile(avro_type)
+        name = avro_type.fullName
+        if name not in self._named:
+            made: list[Convert] = []
+            self._named[name] = lambda value: made[0](value)
+            made.append(self._compile(avro_type))
+            self._named[name] = made[0]
+        return self._named[name]
+
+    def _compile(self, avro_type: Any) -> Convert:
+        raise NotImplementedError
+
+
+class _Decoders(_Compiler):
+    def _compile(self, avro_type: Any) -> Convert:
+        match type(avro_type):
+            case datatype.AvroNull:
+                return _null
+            case datatype.AvroBoolean:
+                return _boolean
+            case datatype.AvroInt:
+                return _integer("int", *_INT)
+            case datatype.AvroLong:
+                return _integer("long", *_LONG)
+            case datatype.AvroFloat | datatype.AvroDouble:
+                return _decode_double
+            case datatype.AvroString:
+                return _string
+            case datatype.AvroBytes:
+                return _decode_bytes
+            case datatype.AvroFixed:
+                return _sized(_decode_bytes, avro_type.size)
+            case datatype.AvroEnum:
+                return _symbol(avro_type)
+            case datatype.AvroArray:
+                return _array(self.of(avro_type.items))
+            case datatype.AvroMap:
+                return _map(self.of(avro_type.values))
+            case datatype.AvroRecord:
+                return self._record(avro_type)
+            case datatype.AvroUnion:
+                return self._union(avro_type)
+            case other:
+                raise TypeError(other)
+
+    def _record(self, avro_type: Any) -> Convert:
+        fields = [(field.name, self.of(field.avroType), _default(field)) for field in avro_type.fields]
+
+        def convert(value: Any) -> Any:
+            if type(value) is not dict:
+                raise _mismatch("an object", value)
+            out = {}
+            for name, convert_field, default in fields:
+                try:
+                    item = value.get(name, default)
+                    if item is _REQUIRED:
+                        raise MismatchError("the field is missing")
+                    out[name] = convert_field(item)
+                except MismatchError as error:
+                    raise error.under(f".{name}") from None
+            return out
+
+        return convert
+
+    def _union(self, avro_type: Any) -> Convert:
+        branches = [(branch.name, self.of(branch)) for branch in avro_type.types]
+        tags = {tag: (branch.name, self.of(branch)) for branch in avro_type.types for tag in _tags(branch)}
+        has_null = "null" in tags
+        expected = " or ".join(name for name, _ in branches)
+
+        def convert(value: Any) -> Any:
+            if value is None and has_null:
+                return None
+            if type(value) is dict and len(value) == 1:
+                (tag, item), *_ = value.items()
+                if tag in tags:
+                    name, convert_branch = tags[tag]
+                    return None if name == "null" else {name: convert_branch(item)}
+            for name, convert_branch in branches:
+                try:
+                    return {name: convert_branch(value)}
+                except MismatchError:
+                    continue
+            raise _mismatch(expected, value)
+
+        return convert
+
+
+class _Encoders(_Compiler):
+    def _compile(self, avro_type: Any) -> Convert:
+        match type(avro_type):
+            case datatype.AvroNull:
+                return _null
+            case datatype.AvroBoolean:
+                return _boolean
+            case datatype.AvroInt:
+                return _integer("int", *_INT)
+            case datatype.AvroLong:
+                return _integer("long", *_LONG)
+            case datatype.AvroFloat | datatype.AvroDouble:
+                return _encode_double
+            case datatype.AvroString:
+                return _string
+            case datatype.AvroBytes:
+                return _encode_bytes
+            case datatype.AvroFixed:
+                return _sized(_encode_bytes, avro_type.size)
+            case datatype.AvroEnum:
+                return _symbol(avro_type)
+            case datatype.AvroArray:
+                return _array(self.of(avro_type.items))
+            case datatype.AvroMap:
+                return _map(self.of(avro_type.values))
+            case datatype.AvroRecord:
+                return self._record(avro_type)
+            case datatype.AvroUnion:
+                return self._union(avro_type)
+            case other:
+                raise TypeError(other)
+
+    def _record(self, avro_type: Any) -> Convert:
+        fields = [(field.name, self.of(field.avroType)) for field in avro_type.fields]
+
+        def convert(value: Any) -> Any:
+            if not isinstance(value, dict):
+                raise _mismatch("a record", value)
+            try:
+                return {name: convert_field(value[name]) for name, convert_field in fields}
+            except KeyError as error:
+                raise MismatchError("the field is missing", f".{error.args[0]}") from None
+
+        return convert
+
+    def _union(self, avro_type: Any) -> Convert:
+        tags = {branch.name: (list(_tags(branch))[-1], self.of(branch)) for branch in avro_type.types}
+        expected = " or ".join(tags)
+
+        def convert(value: Any) -> Any:
+            if value is None and "null" in tags:
+                return None
+            if isinstance(value, dict) and len(value) == 1:
+                (name, item), *_ = value.items()
+                if name in tags:
+                    tag, convert_branch = tags[name]
+                    return {tag: convert_branch(item)}
+            for tag, convert_branch in tags.values():
+                try:
+                    return {tag: convert_branch(value)}
+                except MismatchError:
+                    continue
+            raise _mismatch(expected, value)
+
+        return convert
+
+
+class _Required:
+    """What a field without a default has instead of one."""
+
+
+_REQUIRED: Final = _Required()
+
+
+def _default(field: Any) -> Any:
+    if field.schema.has_default:
+        return _first_branch(field)
+    avro_type = field.avroType
+    if isinstance(avro_type, datatype.AvroUnion):
+        avro_type = avro_type.types[0]
+    return None if isinstance(avro_type, datatype.AvroNull) else _REQUIRED
+
+
+def _first_branch(field: Any) -> Any:
+    """A field's default; that of a union is a value of its first branch."""
+    default, avro_type = field.schema.default, field.avroType
+    if default is None or not isinstance(avro_type, datatype.AvroUnion):
+        return default
+    return {avro_type.types[0].name: default}
+
+
+def _tags(branch: Any) -> Iterable[str]:
+    """The names that a branch of a union goes by; the last is the one that is written."""
+    return (branch.name, branch.fullName) if isinstance(branch, datatype.AvroCompiled) else (branch.name,)
+
+
+def _mismatch(expected: str, value: JsonValue) -> MismatchError:
+    text = repr(value)
+    return MismatchError(f"expected {expected}, found {text if len(text) <= 60 else text[:57] + '...'}")
+
+
+def _null(value: Any) -> None:
+    if value is not None:
+        raise _mismatch("null", value)
+
+
+def _boolean(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    if isinstance(value, datatype.booleanTypes):
+        return bool(value)
+    raise _mismatch("a boolean", value)
+
+
+def _integer(name: str, lowest: int, highest: int) -> Convert:
+    def convert(value: Any) -> int:
+        if type(value) is not int:
+            if isinstance(value, bool) or not (
+                isinstance(value, datatype.integerTypes) or (isinstance(value, float) and value.is_integer())
+            ):
+                raise _mismatch(f"{name}, a whole number", value)
+            value = int(value)
+        if lowest <= value <= highest:
+            return int(value)
+        raise _mismatch(f"{name}, a whole number from {lowest} to {highest}", value)
+
+    return convert
+
+
+def _decode_double(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            raise _mismatch("a number that a double can hold", value) from None
+    if type(value) is str and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    raise _mismatch("a number", value)
+
+
+def _encode_double(value: Any) -> float | str:
+    if type(value) is not float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, *datatype.floatTypes)):
+            raise _mismatch("a number", value)
+        value = float(value)  # type: ignore[arg-type]
+    if math.isfinite(value):
+        return float(value)
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _string(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise _mismatch("a string", value)
+
+
+def _decode_bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode("latin-1")
+        except UnicodeEncodeError:
+            pass
+    raise _mismatch("bytes, a string of the code points 0 to 255", value)
+
+
+def _encode_bytes(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return value.decode("latin-1")
+    if isinstance(value, str):  # titus leaves the bytes of cells as the document's text
+        return value
+    raise _mismatch("bytes", value)
+
+
+def _sized(convert_bytes: Convert, size: int) -> Convert:
+    def convert(value: Any) -> Any:
+        data = convert_bytes(value)
+        if len(data) != size:
+            raise _mismatch(f"{size} bytes", value)
+        return data
+
+    return convert
+
+
+def _symbol(avro_type: Any) -> Convert:
+    symbols = frozenset(avro_type.symbols)
+
+    def convert(value: Any) -> str:
+        if isinstance(value, str) and value in symbols:
+            return value
+        raise _mismatch(f"one of {', '.join(sorted(symbols))[:100]}", value)
+
+    return convert
+
+
+def _array(convert_item: Convert) -> Convert:
+    def convert(value: Any) -> list[Any]:
+        if not isinstance(value, list | tuple):
+            raise _mismatch("an array", value)
+        try:
+            return [convert_item(item) for item in value]
+        except MismatchError:
+            return [_at(f"[{i}]", convert_item, item) for i, item in enumerate(value)]
+
+    return convert
+
+
+def _map(convert_item: Convert) -> Convert:
+    def convert(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _mismatch("a map, an object", value)
+        return {key: _at(f".{key}", convert_item, item) for key, item in value.items()}
+
+    return convert
+
+
+def _at(step: str, convert_item: Convert, item: Any) -> Any:
+    try:
+        return convert_item(item)
+    except MismatchError as error:
+        raise error.under(step) from None
