@@ -36,6 +36,12 @@ class KafkaConfig(_Config, frozen=True):
     """For the job's consumers alone, over ``properties``."""
     producer: dict[str, str | int | bool | float] = {}
     """For the job's producers alone, over ``properties``."""
+    command_line: dict[str, str | int | bool | float] = {}
+    """For the other commands, by kafka-python's names (``security_protocol``, ``ssl_cafile``, ...)."""
+
+    def client_settings(self) -> dict[str, str | int | bool | float]:
+        """kafka-python's settings of the command line's clients."""
+        return {"bootstrap_servers": self.bootstrap_servers, **self.command_line}
 
     def consumer_properties(self) -> dict[str, str]:
         """Java properties of the job's consumers and admin clients."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from connectors import kafka
 from connectors.kafka import TopicDescription
 from jobs.config import JobConfig
+from jobs.topics import CONTROL_SETTINGS
 from udfs.errors import ConfigError
 from udfs.models.known import KnownCatalog, fold
 from udfs.outputs import OutputLimits
@@ -55,8 +56,7 @@ def _check_control(config: JobConfig, control: TopicDescription) -> None:
         )
     if config.catalog.allow_unsafe_control_topic:
         return
-    wanted = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-    for setting, value in wanted.items():
+    for setting, value in CONTROL_SETTINGS.items():
         actual = control.settings.get(setting)
         if actual != value:
             raise ConfigError(

@@ -8,10 +8,11 @@ import psutil
 import pytest
 
 from devtools.broker import Broker
-from devtools.topics import JobTopics, create_job_topics
+from devtools.topics import create_job_topics, topics_named
+from jobs.config import TopicsConfig
 from tests.waiting import wait_until
 
-MakeTopics = Callable[..., JobTopics]
+MakeTopics = Callable[..., TopicsConfig]
 """``topics(partitions=1, configs=None)``: see the fixture."""
 
 
@@ -40,15 +41,8 @@ def _topic_numbers() -> Iterator[int]:
 def topics(broker: Broker, request: pytest.FixtureRequest, _topic_numbers: Iterator[int]) -> MakeTopics:
     """Makes the five topics of a job, with names of their own, on the session's broker."""
 
-    def make(partitions: int = 1, configs: Mapping[str, Mapping[str, str]] | None = None) -> JobTopics:
-        prefix = f"t{next(_topic_numbers)}"
-        made = JobTopics(
-            events=f"{prefix}.events",
-            control=f"{prefix}.control",
-            predictions=f"{prefix}.predictions",
-            dead_letters=f"{prefix}.dead-letters",
-            model_status=f"{prefix}.model-status",
-        )
+    def make(partitions: int = 1, configs: Mapping[str, Mapping[str, str]] | None = None) -> TopicsConfig:
+        made = topics_named(f"t{next(_topic_numbers)}")
         create_job_topics(broker.bootstrap, made, partitions=partitions, configs=configs)
         return made
 

@@ -9,11 +9,12 @@
     ├── ResolveError     no version serves what an event names   stage resolve
     ├── ScoreError       a model could not score an input        stage score
     ├── EncodeError      an output can't be written              stage encode
-    └── JobError         Flink ended the job, or can't stop it   (told to whoever ran it)
+    ├── JobError         Flink ended the job, or can't stop it   (told to whoever ran it)
+    └── TopicError       Kafka can't be reached, or refuses      (told to whoever gave the command)
 
-Only ConfigError keeps a job from starting, and only Flink's own faults fail one. Every other one becomes a dead letter, or an error line of
-``modelstream score``. Foreign exceptions become one of these where the foreign code is called:
-in a scorer, in the artifact store, in a Kafka client.
+Only ConfigError keeps a job from starting, and only Flink's own faults fail one. What has a stage becomes
+a dead letter, or an error line of ``modelstream score``. Foreign exceptions become one of these where the
+foreign code is called: in a scorer, in the artifact store, in a Kafka client.
 """
 
 from typing import ClassVar, Literal
@@ -75,3 +76,7 @@ class EncodeError(ModelstreamError):
 
 class JobError(ModelstreamError):
     """A job failed, or could not be stopped in order. The text has the root cause."""
+
+
+class TopicError(ModelstreamError):
+    """Kafka can't be reached, has no such topic, or refuses what a command asks of it."""

@@ -19,11 +19,11 @@ from rich.live import Live
 from devtools import BUILD, ROOT, processes
 from devtools.broker import Broker
 from devtools.processes import ProcessError
-from devtools.topics import JobTopics, create_job_topics, read_all, send
+from devtools.topics import create_job_topics, read_all, send
 from examples.demo import scenario, screen
 from examples.demo.tally import Tally
 from examples.demo.watched_job import DemoError, WatchedJob
-from jobs.config import JobConfig, load_config
+from jobs.config import JobConfig, TopicsConfig, load_config
 
 SECONDS = 14.0
 IRIS = BUILD / "iris"
@@ -69,7 +69,7 @@ def run(started: ExitStack, console: Console, keep: bool) -> bool:
     with console.status("starting a Kafka broker"):
         broker = started.enter_context(Broker.start(folder))
         config = _write_config(folder, broker.bootstrap)
-        create_job_topics(broker.bootstrap, JobTopics())
+        create_job_topics(broker.bootstrap, TopicsConfig())
         send(broker.bootstrap, config.topics.control, scenario.first_models(IRIS))
     with console.status("starting the job on a local MiniCluster; it loads iris in four formats"):
         job = started.enter_context(_running_job(folder, config))

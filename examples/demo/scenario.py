@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, NamedTuple
 
-from devtools.topics import Record
+from connectors.client import Record
 from examples.demo.tally import SPECIES
 from examples.iris.train import FIELDS
 from examples.iris.train import SPECIES as TRUE_SPECIES

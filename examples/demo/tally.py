@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from devtools.topics import Record
+from connectors.client import Record
 from udfs.records import Header, ModelStatus, Prediction
 
 SPECIES = "species"

@@ -7,8 +7,8 @@ from subprocess import Popen
 
 from kafka import KafkaConsumer, KafkaProducer
 
+from connectors.client import Record
 from devtools import processes
-from devtools.topics import Record
 from examples.demo.tally import Tally
 from jobs.config import JobConfig
 

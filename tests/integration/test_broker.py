@@ -7,14 +7,17 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
 from devtools.processes import ProcessError
-from devtools.topics import Record, create_topic, read_all, send
+from jobs.topics import CONTROL_SETTINGS
+from devtools.topics import create_topic, read_all, send
 from tests.conftest import MakeTopics
 from tests.waiting import wait_until
 
@@ -40,7 +43,7 @@ def test_order_is_kept_within_a_partition(broker: Broker, topics: MakeTopics) ->
 
 
 def test_topics_of_two_tests_are_different(topics: MakeTopics) -> None:
-    assert set(vars(topics()).values()).isdisjoint(vars(topics()).values())
+    assert set(msgspec.structs.astuple(topics())).isdisjoint(msgspec.structs.astuple(topics()))
 
 
 def test_a_topic_takes_ten_megabytes_where_it_allows_them(broker: Broker, topics: MakeTopics) -> None:
@@ -56,7 +59,7 @@ def test_the_control_topic_loses_nothing(broker: Broker, topics: MakeTopics) -> 
         partitions = admin.describe_topics([control])[0]["partitions"]
         described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, control)])
     configs = {name: config["value"] for name, config in described["topic"][control].items()}
-    assert (len(partitions), configs) == (1, {"cleanup.policy": "delete", "retention.ms": "-1"})
+    assert (len(partitions), configs) == (1, CONTROL_SETTINGS)
 
 
 def test_what_was_written_survives_a_crash_of_the_broker(tmp_path: Path) -> None:

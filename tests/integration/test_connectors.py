@@ -8,14 +8,17 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.topics import JobTopics, Record, create_job_topics, read_all, send
+from devtools.topics import create_job_topics, read_all, send, topics_named
+from jobs.config import TopicsConfig
 from tests.waiting import wait_until
 
 EVENTS = 3000
@@ -29,7 +32,7 @@ HOUR_AGO = time.time_ns() // 1_000_000 - 3_600_000
 class Run:
     """What a run of the echo job read and wrote."""
 
-    topics: JobTopics
+    topics: TopicsConfig
     sent: Sequence[Record]
     predictions: Sequence[Record]
     dead_letters: Sequence[Record]
@@ -65,8 +68,7 @@ def events() -> list[Record]:
 def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     execution, (parallelism, delivery) = request.param
     prefix = f"connectors-{execution}-{parallelism}"
-    names = ("events", "control", "predictions", "dead_letters", "model_status")
-    topics = JobTopics(*(f"{prefix}-{name}" for name in names))
+    topics = topics_named(prefix)
     large = {"max.message.bytes": "20000000"}
     create_job_topics(broker.bootstrap, topics, partitions=2, configs={"events": large, "predictions": large})
     sent = events()
@@ -75,7 +77,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
 
     settings = {
         "bootstrap": broker.bootstrap,
-        "topics": asdict(topics),
+        "topics": msgspec.structs.asdict(topics),
         "execution": execution,
         "parallelism": parallelism,
         "delivery": delivery,
@@ -87,7 +89,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
     return Run(topics, sent, predictions, dead_letters, statuses, parallelism)
 
 
-def read_outcomes(broker: Broker, topics: JobTopics, count: int) -> tuple[list[Record], list[Record]]:
+def read_outcomes(broker: Broker, topics: TopicsConfig, count: int) -> tuple[list[Record], list[Record]]:
     """Predictions and dead letters, once there are so many, or more."""
 
     def enough() -> tuple[list[Record], list[Record]] | None:

@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import msgspec
 import pytest
 
+from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.topics import JobTopics, Record, create_job_topics, read_all, send
+from devtools.topics import create_job_topics, read_all, send, topics_named
 from examples.iris import train
 from tests.waiting import wait_until
 from udfs.models.updates import ActivateModel, Artifact, PublishModel, encode_update
@@ -107,8 +108,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("job")
     train.write_onnx(train.fit_logistic_regression(), folder / "model.onnx")
     model = (folder / "model.onnx").read_bytes()
-    names = ("events", "control", "predictions", "dead_letters", "model_status")
-    topics = JobTopics(*(f"job-{request.param}-{name}" for name in names))
+    topics = topics_named(f"job-{request.param}")
     large = {"max.message.bytes": "20000000", "message.timestamp.after.max.ms": str(2**62)}
     create_job_topics(
         broker.bootstrap,
@@ -138,7 +138,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
         "artifacts.cache_folder": str(folder / "cache"),
         "checkpoints.folder": (folder / "checkpoints").as_uri(),
         "flink[restart-strategy.type]": "disable",
-        **{f"topics.{field}": topic for field, topic in asdict(topics).items()},
+        **{f"topics.{field}": topic for field, topic in msgspec.structs.asdict(topics).items()},
     }
     arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     done = subprocess.run(

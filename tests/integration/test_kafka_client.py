@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaProducer
 
+from connectors.client import Record
 from connectors.kafka import TopicContents, describe_topics, read_topic_to_end
 from devtools.broker import Broker
 from devtools.processes import free_ports
-from devtools.topics import Record, create_topic, send
+from devtools.topics import create_topic, send
 from tests.conftest import MakeTopics
 from tests.integration.java_client import JavaClient
 from udfs.batches import decode_envelope

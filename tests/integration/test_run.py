@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.topics import JobTopics, create_job_topics, read_all, send
+from devtools.topics import create_job_topics, read_all, send, topics_named
 from examples.iris import train
 from tests.integration.test_job import event, publish
 from tests.waiting import wait_until
 
-TOPICS = JobTopics(*(f"run-{name}" for name in ("events", "control", "predictions", "letters", "status")))
+TOPICS = topics_named("run")
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def test_ctrl_c_leaves_no_process_and_a_savepoint_that_has_what_was_held(
         "missing_model.hold=1h",
         f"checkpoints.folder={(tmp_path / 'checkpoints').as_uri()}",
         f"artifacts.cache_folder={tmp_path / 'cache'}",
-        *(f"topics.{field}={topic}" for field, topic in vars(TOPICS).items()),
+        *(f"topics.{field}={topic}" for field, topic in msgspec.structs.asdict(TOPICS).items()),
     ]
     arguments = [part for setting in settings for part in ("--set", setting)]
     send(broker.bootstrap, TOPICS.control, [publish("iris", 1, model)])

@@ -43,9 +43,17 @@ def fold(records: EventBatch, next_offset: int, max_bytes: int) -> KnownCatalog:
     for index, value in enumerate(records.values):
         envelope = records.envelope(index)
         offset = decode_envelope(envelope).offset
-        try:
-            catalog = apply(catalog, decode_update(value), offset, max_bytes=max_bytes)
-        except UpdateError as error:
+        catalog, error = fold_one(catalog, value, offset, max_bytes)
+        if error is not None:
             refused.append(RefusedUpdate(offset, envelope, value, str(error)))
-            catalog = advance(catalog, offset)
     return KnownCatalog(catalog, next_offset, tuple(refused))
+
+
+def fold_one(
+    catalog: Catalog, value: bytes, offset: int, max_bytes: int
+) -> tuple[Catalog, UpdateError | None]:
+    """The catalog after a control record, and why it was refused if it was."""
+    try:
+        return apply(catalog, decode_update(value), offset, max_bytes=max_bytes), None
+    except UpdateError as error:
+        return advance(catalog, offset), error

@@ -1,0 +1,253 @@
+"""Kafka without Flink, over kafka-python: what the command line and the tests read and write.
+
+https://kafka-python.readthedocs.io
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.producer.future import FutureRecordMetadata
+from kafka.structs import OffsetAndMetadata
+
+from udfs.errors import TopicError
+
+_LARGEST_RECORD = 64 * 1024 * 1024
+_REPLY_SECONDS = 30.0
+_MOST_UNANSWERED = 10_000
+_POLL_MS = 200
+_BOOTSTRAP_MS = 10_000
+
+
+class Record(NamedTuple):
+    """One record, to be sent or as read; ``timestamp`` in milliseconds since 1970, None for now."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int | None = None
+    partition: int | None = None
+    offset: int | None = None
+
+    def header(self, name: str) -> bytes | None:
+        """The last header of a name, None without one."""
+        return next((value for key, value in reversed(self.headers) if key == name), None)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it should be made, or as it is."""
+
+    name: str
+    partitions: int = 1
+    replication_factor: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """``cleanup.policy``, ``retention.ms``, ... by Kafka's names."""
+
+
+class Client:
+    """Reads and writes topics. Every reading is read_committed unless it says otherwise.
+
+    Every method raises TopicError where Kafka can't be reached or refuses.
+
+    Args:
+        settings: by kafka-python's names; ``bootstrap_servers`` among them. Each of its clients
+            takes those that it knows.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = {"bootstrap_timeout_ms": _BOOTSTRAP_MS, **settings}
+        self._producer: KafkaProducer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        if self._producer is not None:
+            self._producer.close()
+
+    def create_topics(self, topics: Iterable[Topic]) -> list[str]:
+        """Make those topics that are not there; those that are stay as they are.
+
+        Returns:
+            The names of those that were made.
+        """
+        made = []
+        with self._admin() as admin:
+            for topic in topics:
+                options = {
+                    "num_partitions": topic.partitions,
+                    "replication_factor": topic.replication_factor,
+                    "configs": dict(topic.settings),
+                }
+                try:
+                    admin.create_topics({topic.name: options}, wait_for_metadata=True)
+                except TopicAlreadyExistsError:
+                    continue
+                made.append(topic.name)
+        return made
+
+    def describe_topics(self, names: Sequence[str]) -> dict[str, Topic]:
+        """Those of the named topics that are there, with all their settings."""
+        with self._admin() as admin:
+            there = [topic for topic in admin.describe_topics(list(names)) if not topic["error_code"]]
+            asked = [ConfigResource(ConfigResourceType.TOPIC, topic["name"]) for topic in there]
+            said = admin.describe_configs(asked, config_filter="all") if asked else {}
+        settings: dict[str, dict[str, Any]] = next(iter(said.values()), {})
+        return {
+            topic["name"]: Topic(
+                topic["name"],
+                len(topic["partitions"]),
+                len(topic["partitions"][0]["replica_nodes"]),
+                {key: str(one["value"]) for key, one in settings[topic["name"]].items()},
+            )
+            for topic in there
+        }
+
+    def send(self, topic: str, records: Iterable[Record]) -> int:
+        """Send records in order, and wait until the brokers have them all.
+
+        Returns:
+            How many there were.
+        """
+        with self._said_of(topic):
+            sent = 0
+            waiting: deque[FutureRecordMetadata] = deque()
+            for one in records:
+                waiting.append(self._send_one(topic, one))
+                sent += 1
+                if len(waiting) > _MOST_UNANSWERED:
+                    waiting.popleft().get(timeout=_REPLY_SECONDS)
+            for future in waiting:
+                future.get(timeout=_REPLY_SECONDS)
+            return sent
+
+    def read_to_end(
+        self, topic: str, *, committed: bool = True, group: str | None = None, seconds: float = 30.0
+    ) -> list[Record]:
+        """Read a topic to the end that it has now.
+
+        Args:
+            topic: its name.
+            committed: leave out what open and aborted transactions wrote.
+            group: begin where this consumer group has committed, see ``commit``.
+            seconds: how long it may take.
+
+        Returns:
+            The records, partition by partition, in the order of their offsets.
+        """
+        with self._consumer(topic, committed=committed, group=group) as consumer:
+            partitions = sorted(consumer.assignment())
+            ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+            found: dict[TopicPartition, list[Record]] = {partition: [] for partition in partitions}
+            deadline = time.monotonic() + seconds
+            while any(consumer.position(partition) < ends[partition] for partition in partitions):
+                if time.monotonic() > deadline:
+                    raise TopicError(f"{topic}: its end was not reached in {seconds:g} s")
+                for partition, records in consumer.poll(timeout_ms=_POLL_MS).items():
+                    found[partition] += [_record(one) for one in records if one.offset < ends[partition]]
+        return [record for partition in partitions for record in found[partition]]
+
+    def follow(self, topic: str, *, from_beginning: bool = False) -> Iterator[list[Record]]:
+        """Read a topic as it grows, for ever: what came, a list at a time, empty when nothing did."""
+        with self._consumer(topic, from_end=not from_beginning) as consumer:
+            while True:
+                batches = consumer.poll(timeout_ms=_POLL_MS).values()
+                yield [_record(one) for batch in batches for one in batch]
+
+    def commit(self, topic: str, group: str, records: Iterable[Record]) -> None:
+        """Remember for a consumer group that it is done with records of a topic."""
+        behind: dict[TopicPartition, OffsetAndMetadata] = {}
+        for record in records:
+            partition, offset = TopicPartition(topic, record.partition), (record.offset or 0) + 1
+            if partition not in behind or offset > behind[partition].offset:
+                behind[partition] = OffsetAndMetadata(offset, "", -1)
+        with self._consumer(topic, group=group) as consumer:
+            consumer.commit(behind)
+
+    def _send_one(self, topic: str, one: Record) -> FutureRecordMetadata:
+        return self._producing().send(
+            topic,
+            value=one.value,
+            key=one.key,
+            headers=list(one.headers),
+            partition=one.partition,
+            timestamp_ms=one.timestamp,
+        )
+
+    @contextmanager
+    def _admin(self) -> Iterator[KafkaAdminClient]:
+        with self._said_of("topics"), KafkaAdminClient(**self._known_to(KafkaAdminClient)) as admin:
+            yield admin
+
+    def _producing(self) -> KafkaProducer:
+        if self._producer is None:
+            # One request in flight and lingering keep order and speed.
+            usual = {
+                "acks": "all",
+                "linger_ms": 5,
+                "batch_size": 256 * 1024,
+                "max_in_flight_requests_per_connection": 1,
+                "max_request_size": _LARGEST_RECORD,
+            }
+            self._producer = KafkaProducer(**{**usual, **self._known_to(KafkaProducer)})
+        return self._producer
+
+    @contextmanager
+    def _consumer(
+        self, topic: str, *, committed: bool = True, group: str | None = None, from_end: bool = False
+    ) -> Iterator[KafkaConsumer]:
+        """A consumer of all partitions of a topic, at the beginning, the end or the group's offsets."""
+        usual = {
+            "isolation_level": "read_committed" if committed else "read_uncommitted",
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "fetch_max_bytes": 2 * _LARGEST_RECORD,
+            "max_partition_fetch_bytes": _LARGEST_RECORD,
+        }
+        settings = {**usual, **self._known_to(KafkaConsumer), "group_id": group}
+        with self._said_of(topic), KafkaConsumer(**settings) as consumer:
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise TopicError(f"{topic}: no such topic in Kafka at {self._address}")
+            consumer.assign([TopicPartition(topic, number) for number in numbers])
+            if from_end:
+                consumer.seek_to_end()
+            elif group is None:
+                consumer.seek_to_beginning()
+            yield consumer
+
+    @property
+    def _address(self) -> str:
+        return str(self._settings.get("bootstrap_servers"))
+
+    def _known_to(self, kind: type[Any]) -> dict[str, Any]:
+        return {key: value for key, value in self._settings.items() if key in kind.DEFAULT_CONFIG}
+
+    @contextmanager
+    def _said_of(self, topic: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaError as error:
+            raise TopicError(f"{topic}: Kafka at {self._address}: {type(error).__name__}: {error}") from error
+
+
+def _record(one: ConsumerRecord) -> Record:
+    return Record(one.value, one.key, tuple(one.headers), one.timestamp, one.partition, one.offset)
