@@ -16,8 +16,8 @@ from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
 from devtools.processes import ProcessError
-from jobs.topics import CONTROL_SETTINGS
 from devtools.topics import create_topic, read_all, send
+from jobs.topics import CONTROL_SETTINGS
 from tests.conftest import MakeTopics
 from tests.waiting import wait_until
 
