@@ -1,0 +1,155 @@
+"""The scoring job as its users submit it: packaged, to a cluster, over topics of its own."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from connectors._java import JAR
+from connectors.client import Record
+from devtools.broker import Broker
+from devtools.cluster import Cluster
+from devtools.package import package
+from devtools.topics import create_job_topics, read_all, send, topics_named
+from examples.iris import train
+from tests.waiting import wait_until
+from udfs.models.updates import Artifact, ModelUpdate, PublishModel, encode_update
+from udfs.records import ModelId, ModelStatus
+
+SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+_FIELDS = "sepal_length,sepal_width,petal_length,petal_width"
+
+
+class Package:
+    """What `make package` makes, in a folder of its own.
+
+    Args:
+        folder: where; made.
+        message_header: another name of the header with a dead letter's cause, which the packaged code
+            alone writes: it tells whether that code runs, or this checkout's.
+    """
+
+    def __init__(self, folder: Path, message_header: str | None = None) -> None:
+        package(JAR, folder)
+        self.job = folder / "score_events.py"
+        self.jar = folder / "modelstream-flink.jar"
+        self.code = folder / "modelstream.zip"
+        if message_header is not None:
+            self._rename_header(message_header)
+
+    def _rename_header(self, name: str) -> None:
+        with zipfile.ZipFile(self.code) as archive:
+            sources = {entry: archive.read(entry) for entry in archive.namelist()}
+        assert sources["udfs/records.py"].count(b'"ms-message"') == 1
+        sources["udfs/records.py"] = sources["udfs/records.py"].replace(
+            b'"ms-message"', b'"%s"' % name.encode()
+        )
+        with zipfile.ZipFile(self.code, "w") as archive:
+            for entry, source in sources.items():
+                archive.writestr(entry, source)
+
+
+class ScoringJob:
+    """A scoring job's topics and configuration, and what went in and came out.
+
+    Args:
+        name: of the job; its topics begin with it.
+        execution: ``embedded`` or ``process``.
+        cluster: where it runs.
+        broker: where its topics are.
+        folder: for its configuration; empty.
+    """
+
+    def __init__(self, name: str, execution: str, cluster: Cluster, broker: Broker, folder: Path) -> None:
+        self.cluster = cluster
+        self._bootstrap = broker.bootstrap
+        self.topics = topics_named(name)
+        create_job_topics(self._bootstrap, self.topics, partitions=2)
+        self._config = folder / "job.yaml"
+        settings = {
+            "name": name,
+            "execution": execution,
+            "kafka": {"bootstrap_servers": self._bootstrap},
+            "topics": msgspec.structs.asdict(self.topics),
+            "events": {"start": "earliest"},
+            "missing_model": {"hold": "10min"},
+            "artifacts": {"cache_folder": str(folder / "cache")},
+        }
+        self._config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    def submit(self, code: Package, *options: str | Path, parallelism: int = 1) -> str:
+        """Submit it and wait until all its tasks run; returns the id."""
+        submitted = self.cluster.run(
+            code.job,
+            ["--config", self._config, "--set", f"parallelism={parallelism}"],
+            options=[*options, "-pyfs", code.code, "-j", code.jar],
+        )
+        wait_until(lambda: self.cluster.running(submitted), 60, "the start of the job")
+        return submitted
+
+    def publish(self, *updates: ModelUpdate) -> None:
+        """Send model updates."""
+        records = [Record(encode_update(update), update.model.name.encode()) for update in updates]
+        send(self._bootstrap, self.topics.control, records)
+
+    def send(self, numbers: Iterable[int], model: str) -> None:
+        """Send an event for each number, its id."""
+        send(
+            self._bootstrap,
+            self.topics.events,
+            (
+                Record(
+                    json.dumps({"id": number, "model": model, "data": SETOSA}).encode(), b"%d" % (number % 11)
+                )
+                for number in numbers
+            ),
+        )
+
+    def send_bytes(self, value: bytes) -> None:
+        """Send an event as it is."""
+        send(self._bootstrap, self.topics.events, [value])
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """All predictions that are committed."""
+        return [json.loads(one.value or b"") for one in read_all(self._bootstrap, self.topics.predictions)]
+
+    def dead_letters(self) -> list[Record]:
+        """All dead letters that are committed."""
+        return read_all(self._bootstrap, self.topics.dead_letters)
+
+    def statuses(self) -> list[ModelStatus]:
+        """All that was said of models."""
+        records = read_all(self._bootstrap, self.topics.model_status)
+        return [msgspec.json.decode(one.value or b"", type=ModelStatus) for one in records]
+
+    def predicted(self, numbers: Iterable[int], deadline: float = 60) -> list[dict[str, Any]]:
+        """Wait for the predictions of these events, and give them, sorted by id."""
+        wanted = set(numbers)
+        wait_until(lambda: wanted <= {one["id"] for one in self.predictions()}, deadline, "the predictions")
+        return sorted((one for one in self.predictions() if one["id"] in wanted), key=lambda one: one["id"])
+
+
+def iris_onnx(name: str, version: int, folder: Path, activate: bool = True) -> PublishModel:
+    """An iris classifier: a logistic regression, from version 2 on a discriminant analysis."""
+    fit = train.fit_logistic_regression if version == 1 else train.fit_discriminant_analysis
+    train.write_onnx(fit(), folder / "model.onnx")
+    return _publish(name, version, "onnx", folder / "model.onnx", activate, {"fields": _FIELDS})
+
+
+def iris_pmml(name: str, folder: Path) -> PublishModel:
+    """The same in a format that needs a Java process of its own."""
+    train.write_pmml(train.fit_logistic_regression(), folder / "model.pmml")
+    return _publish(name, 1, "pmml", folder / "model.pmml", True, {})
+
+
+def _publish(
+    name: str, version: int, kind: str, file: Path, activate: bool, options: dict[str, str]
+) -> PublishModel:
+    content = file.read_bytes()
+    artifact = Artifact(hashlib.sha256(content).hexdigest(), inline=content)
+    return PublishModel(ModelId(name, version), kind, artifact, activate, {**options})
