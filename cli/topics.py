@@ -35,24 +35,17 @@ def create(
     with Client(loaded.kafka.client_settings()) as client:
         made = client.create_topics(planned)
         there = client.describe_topics([topic.name for topic in planned])
-    rows = [
-        {"topic": topic.name, "created": topic.name in made, "differs": differences(topic, there[topic.name])}
-        for topic in planned
-    ]
+    differing = {topic.name: differences(topic, there[topic.name]) for topic in planned}
     if as_json:
-        write_json(rows)
-    else:
-        write_table(
-            [
-                {
-                    "topic": row["topic"],
-                    "": "created" if row["created"] else "was there",
-                    "differs": "; ".join(row["differs"]),
-                }
-                for row in rows
-            ],
-            "",
+        write_json(
+            {"topic": name, "created": name in made, "differs": texts} for name, texts in differing.items()
         )
+    else:
+        rows = [
+            {"topic": name, "": "created" if name in made else "was there", "differs": "; ".join(texts)}
+            for name, texts in differing.items()
+        ]
+        write_table(rows, "no topics")
 
 
 def differences(planned: Topic, actual: Topic) -> list[str]:

@@ -87,11 +87,17 @@ class ScoringSubtask:
         """Serve what the state held and what the control topic said before the job started."""
         self._serving.start(catalogs.newest(restored, known.catalog))
         if self._place.subtask == 0:
+            refused = [(update, update.error(), None) for update in known.refused]
+            failed = [
+                (update, failure, str(model))
+                for model, update in known.published.items()
+                if (failure := self._serving.failure(model)) is not None
+            ]
             now = self._clock()
             self._unsaid += [
-                dead_letter(refused.value, refused.envelope, refused.error(), self._limits, now)
-                for refused in known.refused
-                if refused.offset > restored.offset
+                dead_letter(update.value, update.envelope, error, self._limits, now, model)
+                for update, error, model in [*refused, *failed]
+                if update.offset > restored.offset
             ]
 
     def adopt(self, state: Iterable[str]) -> None:
@@ -121,11 +127,14 @@ class ScoringSubtask:
         if offset <= self.catalog.offset:
             return self._turn(None)  # already folded before the job started
         outcomes: list[Outcome] = []
+        model = None
         try:
-            self._serving.update(decode_update(value), offset)
+            update = decode_update(value)
+            model = update.reference
+            self._serving.update(update, offset)
         except ModelstreamError as error:
             if self._place.subtask == 0:
-                outcomes.append(dead_letter(value, envelope, error, self._limits, self._clock()))
+                outcomes.append(dead_letter(value, envelope, error, self._limits, self._clock(), model))
         self._serving.catalog = catalogs.advance(self.catalog, offset)
         return self._turn(encode_outcomes(outcomes) if outcomes else None)
 

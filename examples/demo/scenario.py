@@ -19,7 +19,7 @@ from udfs.records import ModelId
 FILES = {
     "iris-onnx": ("onnx", "iris-1.onnx"),
     "iris-pmml": ("pmml", "iris.pmml"),
-    # PFA
+    "iris-pfa": ("pfa", "iris.pfa"),
     # TF
 }
 """Each model's format and file."""

@@ -241,6 +241,14 @@ def test_a_refused_update_is_one_dead_letter_with_its_own_bytes(run: Run, name: 
     assert (letter.header("ms-stage"), letter.key) == (b"update", b"iris")
 
 
+@pytest.mark.parametrize("model", [b"iris:2", b"iris:3", b"rosa:1"])
+def test_a_version_that_fails_to_load_is_one_dead_letter(run: Run, model: bytes) -> None:
+    (letter,) = [letter for letter in run.dead_letters if letter.header("ms-model") == model]
+
+    assert letter.header("ms-stage") == b"update"
+    assert json.loads(letter.value or b"")["model"] == msgspec.to_builtins(ModelId.parse(model.decode()))
+
+
 def test_a_version_that_fails_to_load_says_why_and_never_replaces_one_that_works(run: Run) -> None:
     said = {(str(status.model), status.status): status.cause for status in run.statuses}
 

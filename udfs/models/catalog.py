@@ -42,6 +42,11 @@ class Catalog(msgspec.Struct, frozen=True):
     offset: int = -1
     """Offset of the last update that was folded, also of one that was refused."""
 
+    def __contains__(self, model_id: ModelId) -> bool:
+        """Whether a version is published."""
+        model = self.models.get(model_id.name)
+        return model is not None and model_id.version in model.versions
+
     def resolve(self, reference: str) -> tuple[str, int | None]:
         """What an event names: ``iris:1`` a published version, ``iris`` whichever is serving.
 

@@ -1,19 +1,27 @@
 """What the control topic says before a job starts."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from udfs.batches import EventBatch, decode_envelope
 from udfs.errors import ModelstreamError, UpdateError
 from udfs.models.catalog import Catalog, advance, apply
-from udfs.models.updates import decode_update
+from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, decode_update
+from udfs.records import ModelId
 
 
-class RefusedUpdate(msgspec.Struct, frozen=True):
-    """A control record that could not be folded."""
+class KnownUpdate(msgspec.Struct, frozen=True):
+    """A control record as it was read."""
 
     offset: int
     envelope: bytes
     value: bytes
+
+
+class RefusedUpdate(KnownUpdate, frozen=True):
+    """One that could not be folded."""
+
     message: str
 
     def error(self) -> ModelstreamError:
@@ -28,6 +36,8 @@ class KnownCatalog(msgspec.Struct, frozen=True):
     next_offset: int = 0
     """The first offset that was not read: where the job goes on."""
     refused: tuple[RefusedUpdate, ...] = ()
+    published: Mapping[ModelId, KnownUpdate] = {}
+    """How each version of the catalog was published: what becomes a dead letter when it fails to load."""
 
 
 def fold(records: EventBatch, next_offset: int, max_bytes: int) -> KnownCatalog:
@@ -40,20 +50,27 @@ def fold(records: EventBatch, next_offset: int, max_bytes: int) -> KnownCatalog:
     """
     catalog = Catalog()
     refused: list[RefusedUpdate] = []
+    published: dict[ModelId, KnownUpdate] = {}
     for index, value in enumerate(records.values):
         envelope = records.envelope(index)
         offset = decode_envelope(envelope).offset
-        catalog, error = fold_one(catalog, value, offset, max_bytes)
-        if error is not None:
-            refused.append(RefusedUpdate(offset, envelope, value, str(error)))
-    return KnownCatalog(catalog, next_offset, tuple(refused))
+        catalog, update = fold_one(catalog, value, offset, max_bytes)
+        match update:
+            case UpdateError():
+                refused.append(RefusedUpdate(offset, envelope, value, str(update)))
+            case PublishModel():
+                published[update.model] = KnownUpdate(offset, envelope, value)
+            case RetireModel():
+                published = {model: known for model, known in published.items() if model in catalog}
+    return KnownCatalog(catalog, next_offset, tuple(refused), published)
 
 
 def fold_one(
     catalog: Catalog, value: bytes, offset: int, max_bytes: int
-) -> tuple[Catalog, UpdateError | None]:
-    """The catalog after a control record, and why it was refused if it was."""
+) -> tuple[Catalog, ModelUpdate | UpdateError]:
+    """The catalog after a control record, and the update, or why it was refused."""
     try:
-        return apply(catalog, decode_update(value), offset, max_bytes=max_bytes), None
+        update = decode_update(value)
+        return apply(catalog, update, offset, max_bytes=max_bytes), update
     except UpdateError as error:
         return advance(catalog, offset), error

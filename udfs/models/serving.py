@@ -118,6 +118,10 @@ class Serving:
             raise ResolveError(f"{model_id} failed to load: {self._failed[model_id]}")
         return loaded
 
+    def failure(self, model_id: ModelId) -> ModelstreamError | None:
+        """Why a version can't be served, None when nothing is known against it."""
+        return self._failed.get(model_id)
+
     def take_changes(self) -> list[StatusChange]:
         """What happened since the last call."""
         changes, self._changes = self._changes, []

@@ -47,6 +47,11 @@ class PublishModel(
     checks: tuple[Check, ...] = ()
     occurred_on: str | None = None
 
+    @property
+    def reference(self) -> str:
+        """What it is about, as events and people name it."""
+        return str(self.model)
+
     def identity(self) -> str:
         """The sha256 of the canonical descriptor: format, options, the artifact's sha256, checks.
 
@@ -69,6 +74,11 @@ class ActivateModel(
     model: ModelId
     occurred_on: str | None = None
 
+    @property
+    def reference(self) -> str:
+        """What it is about, as events and people name it."""
+        return str(self.model)
+
 
 class RetiredModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is retired: one version, or with ``all`` of the update every version of the name."""
@@ -85,6 +95,11 @@ class RetireModel(
     model: RetiredModel
     all: bool = False
     occurred_on: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """What it is about, as events and people name it."""
+        return self.model.name if self.all else f"{self.model.name}:{self.model.version}"
 
     def __post_init__(self) -> None:
         if self.all and self.model.version is not None:
