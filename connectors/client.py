@@ -16,7 +16,6 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.producer.future import FutureRecordMetadata
-from kafka.structs import OffsetAndMetadata
 
 from udfs.errors import TopicError
 
@@ -24,7 +23,8 @@ _LARGEST_RECORD = 64 * 1024 * 1024
 _REPLY_SECONDS = 30.0
 _MOST_UNANSWERED = 10_000
 _POLL_MS = 200
-_BOOTSTRAP_MS = 10_000
+
+_DEFAULTS = {"bootstrap_timeout_ms": 10_000, "max_block_ms": 10_000, "allow_auto_create_topics": False}
 
 
 class Record(NamedTuple):
@@ -64,8 +64,9 @@ class Client:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = {"bootstrap_timeout_ms": _BOOTSTRAP_MS, **settings}
+        self._settings = {**_DEFAULTS, **settings}
         self._producer: KafkaProducer | None = None
+        self._seen: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -128,6 +129,10 @@ class Client:
             How many there were.
         """
         with self._said_of(topic):
+            # A producer asks for a topic that is not there until its time is up.
+            if topic not in self._seen and topic not in self.describe_topics([topic]):
+                raise self._missing(topic)
+            self._seen.add(topic)
             sent = 0
             waiting: deque[FutureRecordMetadata] = deque()
             for one in records:
@@ -139,21 +144,18 @@ class Client:
                 future.get(timeout=_REPLY_SECONDS)
             return sent
 
-    def read_to_end(
-        self, topic: str, *, committed: bool = True, group: str | None = None, seconds: float = 30.0
-    ) -> list[Record]:
+    def read_to_end(self, topic: str, *, committed: bool = True, seconds: float = 30.0) -> list[Record]:
         """Read a topic to the end that it has now.
 
         Args:
             topic: its name.
             committed: leave out what open and aborted transactions wrote.
-            group: begin where this consumer group has committed, see ``commit``.
             seconds: how long it may take.
 
         Returns:
             The records, partition by partition, in the order of their offsets.
         """
-        with self._consumer(topic, committed=committed, group=group) as consumer:
+        with self.consumer(topic, committed=committed) as consumer:
             partitions = sorted(consumer.assignment())
             ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
             found: dict[TopicPartition, list[Record]] = {partition: [] for partition in partitions}
@@ -167,20 +169,10 @@ class Client:
 
     def follow(self, topic: str, *, from_beginning: bool = False) -> Iterator[list[Record]]:
         """Read a topic as it grows, for ever: what came, a list at a time, empty when nothing did."""
-        with self._consumer(topic, from_end=not from_beginning) as consumer:
+        with self.consumer(topic, from_end=not from_beginning) as consumer:
             while True:
                 batches = consumer.poll(timeout_ms=_POLL_MS).values()
                 yield [_record(one) for batch in batches for one in batch]
-
-    def commit(self, topic: str, group: str, records: Iterable[Record]) -> None:
-        """Remember for a consumer group that it is done with records of a topic."""
-        behind: dict[TopicPartition, OffsetAndMetadata] = {}
-        for record in records:
-            partition, offset = TopicPartition(topic, record.partition), (record.offset or 0) + 1
-            if partition not in behind or offset > behind[partition].offset:
-                behind[partition] = OffsetAndMetadata(offset, "", -1)
-        with self._consumer(topic, group=group) as consumer:
-            consumer.commit(behind)
 
     def _send_one(self, topic: str, one: Record) -> FutureRecordMetadata:
         return self._producing().send(
@@ -199,38 +191,53 @@ class Client:
 
     def _producing(self) -> KafkaProducer:
         if self._producer is None:
-            # One request in flight and lingering keep order and speed.
-            usual = {
-                "acks": "all",
-                "linger_ms": 5,
-                "batch_size": 256 * 1024,
-                "max_in_flight_requests_per_connection": 1,
-                "max_request_size": _LARGEST_RECORD,
-            }
-            self._producer = KafkaProducer(**{**usual, **self._known_to(KafkaProducer)})
+            self._producer = self.new_producer()
         return self._producer
 
+    def new_producer(self, **settings: Any) -> KafkaProducer:
+        """A producer; whoever asked for it closes it.
+
+        Args:
+            settings: over the client's own.
+        """
+        # One request in flight and lingering keep order and speed.
+        usual = {
+            "acks": "all",
+            "linger_ms": 5,
+            "batch_size": 256 * 1024,
+            "max_in_flight_requests_per_connection": 1,
+            "max_request_size": _LARGEST_RECORD,
+        }
+        return KafkaProducer(**{**usual, **self._known_to(KafkaProducer), **settings})
+
     @contextmanager
-    def _consumer(
-        self, topic: str, *, committed: bool = True, group: str | None = None, from_end: bool = False
+    def consumer(
+        self, topic: str, *, committed: bool = True, from_end: bool = False, **settings: Any
     ) -> Iterator[KafkaConsumer]:
-        """A consumer of all partitions of a topic, at the beginning, the end or the group's offsets."""
+        """A consumer of all partitions of a topic.
+
+        Args:
+            topic: its name.
+            committed: leave out what open and aborted transactions wrote.
+            from_end: begin at the end, not at the beginning.
+            settings: over the client's own.
+        """
         usual = {
             "isolation_level": "read_committed" if committed else "read_uncommitted",
             "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
             "fetch_max_bytes": 2 * _LARGEST_RECORD,
             "max_partition_fetch_bytes": _LARGEST_RECORD,
         }
-        settings = {**usual, **self._known_to(KafkaConsumer), "group_id": group}
+        # What is read here must not move the offsets of a group that the settings name.
+        settings = {**usual, **self._known_to(KafkaConsumer), "group_id": None, **settings}
         with self._said_of(topic), KafkaConsumer(**settings) as consumer:
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
-                raise TopicError(f"{topic}: no such topic in Kafka at {self._address}")
+                raise self._missing(topic)
             consumer.assign([TopicPartition(topic, number) for number in numbers])
             if from_end:
                 consumer.seek_to_end()
-            elif group is None:
+            else:
                 consumer.seek_to_beginning()
             yield consumer
 
@@ -246,7 +253,12 @@ class Client:
         try:
             yield
         except KafkaError as error:
-            raise TopicError(f"{topic}: Kafka at {self._address}: {type(error).__name__}: {error}") from error
+            raise TopicError(f"{topic}: Kafka at {self._address}: {error}") from error
+
+    def _missing(self, topic: str) -> TopicError:
+        return TopicError(
+            f"{topic}: no such topic in Kafka at {self._address}; see `modelstream topics create`"
+        )
 
 
 def _record(one: ConsumerRecord) -> Record:
