@@ -20,9 +20,11 @@ from udfs.json_values import read_json
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _DOTTED: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 _LOCATOR: Final = "@"
-_MAX_DEPTH: Final = 150
+_MAX_DEPTH: Final = 300
 # YAML's aliases may name a part many times over; a document without any has fewer values than bytes.
 _MAX_VALUES_PER_BYTE: Final = 4
+# YAML is read slowly: a large broken JSON file should not be read as YAML that happens to begin like JSON.
+_MAX_FLOW_YAML_BYTES: Final = 1_000_000
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -73,12 +75,15 @@ def _decode(data: bytes) -> Any:
         return read_json(data)
     except ValueError as error:
         json_error = error
+    looks_like_json = data.lstrip()[:1] in (b"{", b"[")
+    if looks_like_json and len(data) > _MAX_FLOW_YAML_BYTES:
+        raise ModelLoadError(f"not JSON: {_one_line(json_error)}")
     try:
         document = yaml.load(data.decode("utf-8"), _YamlLoader)
     except RecursionError:
         raise ModelLoadError(f"the document is nested more than {_MAX_DEPTH} levels deep") from None
     except (ValueError, yaml.YAMLError, AttributeError) as error:
-        if data.lstrip()[:1] in (b"{", b"["):
+        if looks_like_json:
             raise ModelLoadError(f"not JSON: {_one_line(json_error)}") from error
         raise ModelLoadError(f"neither JSON nor YAML: {_one_line(error)}") from error
     return document
