@@ -13,6 +13,9 @@ from udfs.errors import ModelstreamError
 COMMANDS = {
     "score": "cli.score",
     "run": "cli.run",
+    "topics": "cli.topics",
+    "events": "cli.events",
+    "dead-letters": "cli.dead_letters",
 }
 """Subcommands in the order of the help; each module has a typer ``app``."""
 

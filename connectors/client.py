@@ -128,7 +128,7 @@ class Client:
         Returns:
             How many there were.
         """
-        with self._said_of(topic):
+        with self.errors_of(topic):
             # A producer asks for a topic that is not there until its time is up.
             if topic not in self._seen and topic not in self.describe_topics([topic]):
                 raise self._missing(topic)
@@ -186,7 +186,7 @@ class Client:
 
     @contextmanager
     def _admin(self) -> Iterator[KafkaAdminClient]:
-        with self._said_of("topics"), KafkaAdminClient(**self._known_to(KafkaAdminClient)) as admin:
+        with self.errors_of("topics"), KafkaAdminClient(**self._known_to(KafkaAdminClient)) as admin:
             yield admin
 
     def _producing(self) -> KafkaProducer:
@@ -230,7 +230,7 @@ class Client:
         }
         # What is read here must not move the offsets of a group that the settings name.
         settings = {**usual, **self._known_to(KafkaConsumer), "group_id": None, **settings}
-        with self._said_of(topic), KafkaConsumer(**settings) as consumer:
+        with self.errors_of(topic), KafkaConsumer(**settings) as consumer:
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
                 raise self._missing(topic)
@@ -249,7 +249,8 @@ class Client:
         return {key: value for key, value in self._settings.items() if key in kind.DEFAULT_CONFIG}
 
     @contextmanager
-    def _said_of(self, topic: str) -> Iterator[None]:
+    def errors_of(self, topic: str) -> Iterator[None]:
+        """Say errors of kafka-python, whose subject is a topic, as TopicError."""
         try:
             yield
         except KafkaError as error:
