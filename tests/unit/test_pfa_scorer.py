@@ -231,6 +231,13 @@ def test_an_error_of_the_documents_own_says_what_it_says(load_document: Load) ->
     assert "no such flower" in error_of(scorer, None)
 
 
+def test_an_input_of_another_type_is_told_with_its_path(load_document: Load) -> None:
+    record = {"type": "record", "name": "R", "fields": [{"name": "width", "type": "double"}]}
+    scorer = load_document(engine(["input.width"], record, "double"))
+    assert error_of(scorer, {"width": "wide"}) == "input.width: expected a number, found 'wide'"
+    assert error_of(scorer, {}) == "input.width: the field is missing"
+
+
 def test_a_library_error_fails_its_input_alone(load_document: Load) -> None:
     scorer = load_document(engine([{"//": [10, "input"]}], "int", "int"))
     results = scorer.score_batch([5, 0, 2])

@@ -22,7 +22,7 @@ _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.
 
 
 class MismatchError(Exception):
-    """A value is not of its type. The text begins with the path of the value."""
+    """A value is not of its type. The text begins with the path of the value, where that is known."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class MismatchError(Exception):
         self.path = path
 
     def __str__(self) -> str:
-        return f"{self.path.lstrip('.')}: {self.message}" if self.path else self.message
+        return f"{self.path}: {self.message}" if self.path else self.message
 
     def under(self, step: str) -> "MismatchError":
         """The same, seen from one level above."""

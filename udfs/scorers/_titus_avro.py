@@ -76,7 +76,7 @@ class Field(avro.schema.Field):
 
 @functools.lru_cache(maxsize=1000)
 def Parse(text: str) -> Any:  # noqa: N802 - the name that titus calls
-    """Read a type from its JSON text. titus does so for every comparison of a sort, so types are remembered."""
+    """Read a type from its JSON text; remembered, because titus does so for every comparison of a sort."""
     return SchemaFromJSONData(json.loads(text), Names())
 
 

@@ -25,7 +25,7 @@ from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.scorers import _titus
 from udfs.scorers._pfa_document import read_document
-from udfs.scorers._pfa_values import compile_decoder, compile_encoder
+from udfs.scorers._pfa_values import MismatchError, compile_decoder, compile_encoder
 from udfs.scorers.base import Options, score_each
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class PfaScorer:
         (self._engine,) = _titus.genpy.PFAEngine.fromAst(config, timeout)
         self._engine.log = _write_log
         self._emitted: list[Any] = []
-        self._engine.emit = self._emit
+        self._engine.emit = lambda value: self._emitted.append(value)
         self._emits = config.method == _titus.pfaast.Method.EMIT
         self._decode = compile_decoder(config.input)
         self._encode = compile_encoder(config.output)
@@ -90,11 +90,21 @@ class PfaScorer:
 
     def _score(self, value: JsonValue) -> JsonValue:
         self._emitted = []
-        output = self._engine.action(self._decode(value), check=False)
-        return self._emitted if self._emits else self._encode(output)
+        try:
+            decoded = self._decode(value)
+        except MismatchError as error:
+            raise ScoreError(str(error.under("input"))) from None
+        output = self._engine.action(decoded, check=False)
+        if self._emits:
+            return [self._encode_output(item) for item in self._emitted]
+        return self._encode_output(output)
 
-    def _emit(self, value: Any) -> None:
-        self._emitted.append(self._encode(value))
+    def _encode_output(self, output: Any) -> JsonValue:
+        try:
+            encoded: JsonValue = self._encode(output)
+        except MismatchError as error:
+            raise ScoreError(str(error.under("output"))) from None
+        return encoded
 
 
 def _is_stateful(engine: Any) -> bool:
