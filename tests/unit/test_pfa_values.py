@@ -162,7 +162,7 @@ def test_a_long_value_is_cut_in_the_text_of_its_error() -> None:
         (["null", "double"], None, None),
         (["null", "double"], {"double": 1}, {"double": 1.0}),
         (["null", "double"], 1.5, {"double": 1.5}),
-        (["null", FLOWER], {"Flower": {"width": 1, "count": 2}}, {"org.iris.Flower": {"width": 1, "count": 2}}),
+        ([FLOWER], {"Flower": {"width": 1, "count": 2}}, {"org.iris.Flower": {"width": 1, "count": 2}}),
         (
             TREE,
             {"value": 1, "left": {"Tree": {"value": 2, "left": None, "right": None}}, "right": None},

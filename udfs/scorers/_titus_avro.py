@@ -46,6 +46,12 @@ class Names(avro.name.Names):
         super().__init__(default_namespace, validate_names=False)
         self.names = dict(names or {})
 
+    def has_name(self, name_attr: str, space_attr: str | None = None) -> bool:
+        """Whether a type of that name is known. titus asks at every node of a tree, so it should be quick."""
+        if space_attr is None and self.default_namespace is None:
+            return name_attr in self.names
+        return bool(super().has_name(name_attr, space_attr))
+
 
 class Field(avro.schema.Field):
     """A record's field, whose text leaves its default out."""
