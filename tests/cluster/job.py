@@ -2,24 +2,27 @@
 
 import hashlib
 import json
+import time
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
 import msgspec
+import psutil
 import yaml
 
 from connectors._java import JAR
-from connectors.client import Record
+from connectors.client import Client, Record
 from devtools.broker import Broker
 from devtools.cluster import Cluster
 from devtools.package import package
-from devtools.topics import create_job_topics, read_all, send, topics_named
+from devtools.topics import create_job_topics, topics_named
 from examples.iris import train
 from tests.waiting import wait_until
 from udfs.models.updates import Artifact, ModelUpdate, PublishModel, encode_update
-from udfs.records import ModelId, ModelStatus
+from udfs.records import ModelId, ModelStatus, Prediction
 
 SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 _FIELDS = "sepal_length,sepal_width,petal_length,petal_width"
@@ -67,20 +70,31 @@ class ScoringJob:
 
     def __init__(self, name: str, execution: str, cluster: Cluster, broker: Broker, folder: Path) -> None:
         self.cluster = cluster
-        self._bootstrap = broker.bootstrap
         self.topics = topics_named(name)
-        create_job_topics(self._bootstrap, self.topics, partitions=2)
+        create_job_topics(broker.bootstrap, self.topics, partitions=2)
+        self._client = Client({"bootstrap_servers": broker.bootstrap})
         self._config = folder / "job.yaml"
         settings = {
             "name": name,
             "execution": execution,
-            "kafka": {"bootstrap_servers": self._bootstrap},
+            "kafka": {"bootstrap_servers": broker.bootstrap},
             "topics": msgspec.structs.asdict(self.topics),
             "events": {"start": "earliest"},
             "missing_model": {"hold": "10min"},
             "artifacts": {"cache_folder": str(folder / "cache")},
         }
         self._config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client.close()
 
     def submit(self, code: Package, *options: str | Path, parallelism: int = 1) -> str:
         """Submit it and wait until all its tasks run; returns the id."""
@@ -95,43 +109,61 @@ class ScoringJob:
     def publish(self, *updates: ModelUpdate) -> None:
         """Send model updates."""
         records = [Record(encode_update(update), update.model.name.encode()) for update in updates]
-        send(self._bootstrap, self.topics.control, records)
+        self._client.send(self.topics.control, records)
 
     def send(self, numbers: Iterable[int], model: str) -> None:
         """Send an event for each number, its id."""
-        send(
-            self._bootstrap,
-            self.topics.events,
-            (
-                Record(
-                    json.dumps({"id": number, "model": model, "data": SETOSA}).encode(), b"%d" % (number % 11)
-                )
-                for number in numbers
-            ),
-        )
+        self._client.send(self.topics.events, (_event(number, model) for number in numbers))
 
     def send_bytes(self, value: bytes) -> None:
         """Send an event as it is."""
-        send(self._bootstrap, self.topics.events, [value])
+        self._client.send(self.topics.events, [Record(value)])
 
-    def predictions(self) -> list[dict[str, Any]]:
+    def predictions(self) -> list[Prediction]:
         """All predictions that are committed."""
-        return [json.loads(one.value or b"") for one in read_all(self._bootstrap, self.topics.predictions)]
+        return [_prediction(one) for one in self._client.read_to_end(self.topics.predictions)]
 
     def dead_letters(self) -> list[Record]:
         """All dead letters that are committed."""
-        return read_all(self._bootstrap, self.topics.dead_letters)
+        return self._client.read_to_end(self.topics.dead_letters)
 
     def statuses(self) -> list[ModelStatus]:
         """All that was said of models."""
-        records = read_all(self._bootstrap, self.topics.model_status)
-        return [msgspec.json.decode(one.value or b"", type=ModelStatus) for one in records]
+        return [_status(one) for one in self._client.read_to_end(self.topics.model_status)]
 
-    def predicted(self, numbers: Iterable[int], deadline: float = 60) -> list[dict[str, Any]]:
-        """Wait for the predictions of these events, and give them, sorted by id."""
+    def predicted(self, numbers: Iterable[int], deadline: float = 60) -> dict[int, Prediction]:
+        """Wait until these events have their predictions, and give those, by id."""
         wanted = set(numbers)
-        wait_until(lambda: wanted <= {one["id"] for one in self.predictions()}, deadline, "the predictions")
-        return sorted((one for one in self.predictions() if one["id"] in wanted), key=lambda one: one["id"])
+        found: dict[int, Prediction] = {}
+        for record in self._follow(
+            self.topics.predictions, deadline, lambda: f"{len(wanted - found.keys())} predictions"
+        ):
+            prediction = _prediction(record)
+            if isinstance(prediction.id, int) and prediction.id in wanted:
+                found[prediction.id] = prediction
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def said(self, wanted: Callable[[ModelStatus], bool], deadline: float = 90) -> ModelStatus:
+        """Wait for a model status, and give it."""
+        statuses = map(_status, self._follow(self.topics.model_status, deadline, lambda: "the status"))
+        return next(status for status in statuses if wanted(status))
+
+    def _follow(self, topic: str, deadline: float, missing: Callable[[], str]) -> Iterator[Record]:
+        end = time.monotonic() + deadline
+        for records in self._client.follow(topic, from_beginning=True):
+            yield from records
+            if time.monotonic() > end:
+                raise AssertionError(f"{missing()} did not come in {deadline:g} s")
+
+
+def lives(process: psutil.Process) -> bool:
+    """An orphan that ended may stay in the process table where init does not reap."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def iris_onnx(name: str, version: int, folder: Path, activate: bool = True) -> PublishModel:
@@ -153,3 +185,16 @@ def _publish(
     content = file.read_bytes()
     artifact = Artifact(hashlib.sha256(content).hexdigest(), inline=content)
     return PublishModel(ModelId(name, version), kind, artifact, activate, {**options})
+
+
+def _event(number: int, model: str) -> Record:
+    value = json.dumps({"id": number, "model": model, "data": SETOSA}).encode()
+    return Record(value, b"%d" % (number % 11))
+
+
+def _prediction(record: Record) -> Prediction:
+    return msgspec.json.decode(record.value or b"", type=Prediction)
+
+
+def _status(record: Record) -> ModelStatus:
+    return msgspec.json.decode(record.value or b"", type=ModelStatus)
