@@ -14,6 +14,7 @@ COMMANDS = {
     "score": "cli.score",
     "run": "cli.run",
     "topics": "cli.topics",
+    "models": "cli.models",
     "events": "cli.events",
     "dead-letters": "cli.dead_letters",
 }
@@ -30,7 +31,11 @@ class LazyCommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # typer's signature
         """Import a subcommand; None where there is no such one."""
         module = COMMANDS.get(cmd_name)
-        return typer.main.get_command(importlib.import_module(module).app) if module else None
+        if module is None:
+            return None
+        command = typer.main.get_command(importlib.import_module(module).app)
+        command.name = cmd_name
+        return command
 
 
 app = typer.Typer(

@@ -34,7 +34,7 @@ def write_table(rows: Sequence[Mapping[str, JsonValue]], empty: str) -> None:
 def make_table(rows: Sequence[Mapping[str, JsonValue]]) -> Table:
     """Rows as a table."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in rows[0]:
+    for column in rows[0] if rows else ():
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))

@@ -1,0 +1,54 @@
+"""What the status topic says of models now: the last word of each subtask that there is."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from connectors.client import Record
+from udfs.records import ModelStatus
+
+_decoder = msgspec.json.Decoder(ModelStatus)
+
+
+class Statuses:
+    """Folds records of the status topic."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, ModelStatus] = {}
+        self._parallelism: dict[str, int] = {}
+
+    def add(self, records: Iterable[Record]) -> list[ModelStatus]:
+        """Take records in their order; returns their statuses. What is no status is left out."""
+        added = []
+        for record in records:
+            if record.value is None:
+                self._last.pop(record.key or b"", None)
+                continue
+            try:
+                status = _decoder.decode(record.value)
+            except msgspec.MsgspecError:
+                continue
+            self._last[status.key()] = status
+            self._parallelism[status.job] = status.parallelism
+            added.append(status)
+        return added
+
+    def now(self, of: str | None = None) -> list[ModelStatus]:
+        """The last word of each subtask on each version, sorted.
+
+        A job that was started again with fewer subtasks leaves words of those that are no more.
+
+        Args:
+            of: a model (``iris``) or a version (``iris:2``), None for all.
+        """
+        there = [
+            status
+            for status in self._last.values()
+            if status.subtask < self._parallelism[status.job] and is_about(status, of)
+        ]
+        return sorted(there, key=lambda status: (status.job, status.model, status.subtask))
+
+
+def is_about(status: ModelStatus, of: str | None) -> bool:
+    """Whether a status is about a model or a version; None is any."""
+    return of in (None, status.model.name, str(status.model))
