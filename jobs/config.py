@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
-from udfs.errors import ConfigError
+from udfs.errors import ArtifactError, ConfigError
+from udfs.models.places import AllowedPlaces
 
 Topic = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
@@ -94,6 +95,20 @@ class ArtifactsConfig(_Config, frozen=True):
     max_bytes: ByteSize = ByteSize(1024 * 1024 * 1024)
     cache_folder: str | None = None
     """Where artifacts are kept by sha256; by default a folder of the worker's temporary folder."""
+    allow: tuple[str, ...] = ()
+    """URIs of the folders, buckets or files that artifacts may come from; none: inline only."""
+    allow_private_addresses: tuple[str, ...] = ()
+    """Hosts of ``allow`` whose names may have loopback, private or link-local addresses."""
+    timeout: Duration = Duration(60)
+    """For the whole fetch of one artifact."""
+    s3: dict[str, Any] = {}
+    """Options of s3fs, such as ``endpoint_url`` and ``region``."""
+
+    def __post_init__(self) -> None:
+        try:
+            AllowedPlaces(self.allow, self.allow_private_addresses)
+        except ArtifactError as error:
+            raise ValueError(f"allow: {error}") from error
 
 
 class CatalogConfig(_Config, frozen=True):

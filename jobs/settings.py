@@ -6,6 +6,7 @@ from pathlib import Path
 from connectors.batching import BatchingSettings
 from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, StatusesSettings
 from jobs.config import HoldConfig, JobConfig
+from udfs.models.artifacts import ArtifactSettings
 from udfs.outputs import OutputLimits
 from udfs.score_batches import ServingSettings
 
@@ -54,8 +55,14 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
         hold=(float(hold.hold), hold.max_events, int(hold.max_bytes))
         if isinstance(hold, HoldConfig)
         else None,
-        artifact_folder=config.artifacts.cache_folder or str(default_folder),
-        max_artifact_bytes=config.artifacts.max_bytes,
+        artifacts=ArtifactSettings(
+            folder=config.artifacts.cache_folder or str(default_folder),
+            max_bytes=int(config.artifacts.max_bytes),
+            timeout=float(config.artifacts.timeout),
+            allow=config.artifacts.allow,
+            allow_private_addresses=config.artifacts.allow_private_addresses,
+            s3=config.artifacts.s3,
+        ),
     )
 
 

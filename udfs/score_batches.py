@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from udfs.batches import BatchKind
 from udfs.code_version import CODE_VERSION
 from udfs.held import HeldEvents
 from udfs.model_thread import ModelThread
-from udfs.models.artifacts import ArtifactStore
+from udfs.models.artifacts import ArtifactSettings, ArtifactStore
 from udfs.models.catalog import Catalog, Model, decode_model, encode_model
 from udfs.models.known import KnownCatalog
 from udfs.models.serving import Serving
@@ -48,8 +47,7 @@ class ServingSettings(msgspec.Struct, frozen=True):
     max_catalog_bytes: int
     hold: tuple[float, int, int] | None
     """Seconds, events and bytes; None: an event without a model is a dead letter at once."""
-    artifact_folder: str
-    max_artifact_bytes: int
+    artifacts: ArtifactSettings
 
 
 class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFlink has no types
@@ -155,7 +153,7 @@ def _place(job: str, context: RuntimeContext) -> Place:
 def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
     warm_up_imports(list(settings.formats))
     serving = Serving(
-        ArtifactStore(Path(settings.artifact_folder), settings.max_artifact_bytes).fetch,
+        ArtifactStore(settings.artifacts).fetch,
         load_scorer,
         formats=settings.formats,
         max_loaded=settings.max_loaded,

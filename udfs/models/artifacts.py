@@ -3,50 +3,93 @@
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from udfs.errors import ArtifactError
+from udfs.models.downloads import CHUNK_BYTES, Received, download
+from udfs.models.places import AllowedPlaces, shown
 from udfs.models.updates import Artifact
+
+
+class ArtifactSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where artifacts may come from and where they are kept."""
+
+    folder: str
+    max_bytes: int
+    timeout: float = 60.0
+    """Seconds that the fetch of one artifact may take, as a whole."""
+    allow: tuple[str, ...] = ()
+    """URIs of the places that artifacts may come from; none: inline only."""
+    allow_private_addresses: tuple[str, ...] = ()
+    """Host names that may have loopback, private or link-local addresses."""
+    s3: dict[str, Any] = {}
+    """Options of s3fs."""
 
 
 class ArtifactStore:
     """Keeps the bytes of artifacts in a folder, by their sha256. Safe to share between subtasks.
 
     Args:
-        folder: where files are kept; made when it is missing.
-        max_bytes: largest artifact.
+        settings: where from, and where to.
+
+    Raises:
+        ArtifactError: an allowed place is no URI.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
+    def __init__(self, settings: ArtifactSettings) -> None:
+        self._settings = settings
+        self._folder = Path(settings.folder)
+        self._places = AllowedPlaces(settings.allow, settings.allow_private_addresses)
 
     def fetch(self, artifact: Artifact) -> Path:
-        """The artifact as a local file.
+        """The artifact as a local file; fetched where the folder does not have it yet.
 
         Raises:
-            ArtifactError: too large, other bytes than its sha256 says, or not inline.
+            ArtifactError: it can't be had, is too large, has other bytes than its sha256 says, or
+                comes from a place that is not allowed.
         """
-        if artifact.inline is None:
-            raise ArtifactError(f"{artifact.uri}: artifacts by URI are not fetched yet; publish it inline")
-        if len(artifact.inline) > self._max_bytes:
-            raise ArtifactError(
-                f"the artifact has {len(artifact.inline)} bytes, over artifacts.max_bytes ({self._max_bytes})"
-            )
-        actual = hashlib.sha256(artifact.inline).hexdigest()
-        if actual != artifact.sha256:
-            raise ArtifactError(f"the artifact's sha256 is {actual}, the update says {artifact.sha256}")
         path = self._folder / artifact.sha256
+        if artifact.uri is not None:
+            self._places.check(artifact.uri)  # also where its bytes are here already
         try:
-            if not path.is_file() or path.read_bytes() != artifact.inline:
-                self._write(path, artifact.inline)
+            if artifact.inline is not None or not self._is_kept(path, artifact.sha256):
+                self._keep(path, artifact)
         except OSError as error:
             raise ArtifactError(f"{path}: {error.strerror}; see artifacts.cache_folder") from error
         return path
 
-    def _write(self, path: Path, content: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # Renaming is what makes the file whole for a subtask that looks at the same moment.
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+    def _is_kept(self, path: Path, sha256: str) -> bool:
+        digest = hashlib.sha256()
+        try:
+            if path.stat().st_size > self._settings.max_bytes:
+                return False
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    digest.update(chunk)
+        except FileNotFoundError:
+            return False
+        return digest.hexdigest() == sha256
+
+    def _keep(self, path: Path, artifact: Artifact) -> None:
+        settings = self._settings
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix="fetching-")
+        try:
+            with open(descriptor, "wb") as file:
+                if artifact.uri is None:
+                    received = Received(file, settings.max_bytes, "the inline artifact")
+                    received.take(artifact.inline or b"")
+                else:
+                    received = Received(file, settings.max_bytes, shown(artifact.uri))
+                    download(artifact.uri, self._places, received, settings.timeout, settings.s3)
+            received.check(artifact.sha256)
+            # Renaming is what makes the file whole for a subtask that looks at the same moment.
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
