@@ -30,6 +30,7 @@ import numpy
 from udfs.scorers import _titus_avro
 from udfs.scorers._titus_code import run_generated_code
 
+_MOST_TYPES: Final = 1000
 _ArgSpec = collections.namedtuple("_ArgSpec", "args varargs keywords defaults")
 
 
@@ -72,6 +73,22 @@ def _import(
     return builtins.__import__(name, globals, locals, fromlist, level)
 
 
+def _remember_types(read_type: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """titus reads a type's JSON for every comparison of a sort; so each is read once."""
+    types: dict[str, Any] = {}
+
+    def read_once(node: Any) -> Any:
+        text = repr(node)
+        found = types.get(text)
+        if found is None:
+            if len(types) >= _MOST_TYPES:
+                types.clear()
+            found = types[text] = read_type(node)
+        return found
+
+    return read_once
+
+
 class _Loader(SourceFileLoader):
     def exec_module(self, module: types.ModuleType) -> None:
         own = {**vars(builtins), "__import__": _import}
@@ -79,6 +96,8 @@ class _Loader(SourceFileLoader):
             own["exec"] = run_generated_code
         vars(module)["__builtins__"] = own
         super().exec_module(module)
+        if module.__name__ == "titus.datatype":
+            vars(module)["jsonNodeToAvroType"] = _remember_types(vars(module)["jsonNodeToAvroType"])
 
     def source_to_code(self, data: Any, path: Any, *, _optimize: int = -1) -> types.CodeType:  # type: ignore[override]
         with warnings.catch_warnings():

@@ -7,7 +7,6 @@ names are identifiers, and its text has no defaults.
 Source: https://avro.apache.org/docs/1.12.0/specification/
 """
 
-import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -80,9 +79,8 @@ class Field(avro.schema.Field):
         }
 
 
-@functools.lru_cache(maxsize=1000)
 def Parse(text: str) -> Any:  # noqa: N802 - the name that titus calls
-    """Read a type from its JSON text; remembered, because titus does so for every comparison of a sort."""
+    """Read a type from its JSON text."""
     return SchemaFromJSONData(json.loads(text), Names())
 
 
