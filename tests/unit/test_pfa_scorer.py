@@ -256,8 +256,9 @@ def test_a_loop_that_never_ends_fails_the_load_when_it_is_in_begin(load_document
         load_document(engine(["input"], begin=[{"while": True, "do": [1]}], options={"timeout": 50}))
 
 
-def test_a_document_without_a_timeout_has_one(load_document: Load) -> None:
-    assert load_document(engine(["input"]))._engine.options.timeout > 0
+@pytest.mark.parametrize("options", [{}, {"timeout": 0}, {"timeout": -1}])
+def test_no_document_may_take_for_ever(load_document: Load, options: Document) -> None:
+    assert load_document(engine(["input"], options=options))._engine.options.timeout > 0
 
 
 def test_recursion_without_end_fails_its_input(load_document: Load) -> None:

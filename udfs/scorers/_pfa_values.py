@@ -16,8 +16,6 @@ from udfs.scorers._titus import datatype
 
 Convert = Callable[[Any], Any]
 
-_INT: Final = (-(2**31), 2**31 - 1)
-_LONG: Final = (-(2**63), 2**63 - 1)
 _NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -43,54 +41,40 @@ def compile_decoder(avro_type: Any) -> Convert:
     A field that is not there has its default, or is null if null is its type or the first of its union.
     Fields that the type does not have are passed over. A union's branch need not be named: the first fits.
     """
-    return _Decoders().of(avro_type)
+    return _Decoders(_decode_double, _decode_bytes).of(avro_type)
 
 
 def compile_encoder(avro_type: Any) -> Convert:
     """A function from what an engine gave to a JSON value; it raises MismatchError."""
-    return _Encoders().of(avro_type)
+    return _Encoders(_encode_double, _encode_bytes).of(avro_type)
 
 
 class _Compiler:
-    """Functions by type; a named type has one, so that a type may be part of itself."""
+    """Functions by type; a record has one, so that it may be part of itself."""
 
-    def __init__(self) -> None:
-        self._named: dict[str, Convert] = {}
+    def __init__(self, convert_double: Convert, convert_bytes: Convert) -> None:
+        self._double = convert_double
+        self._bytes = convert_bytes
+        self._records: dict[str, Convert] = {}
 
     def of(self, avro_type: Any) -> Convert:
-        if not isinstance(avro_type, datatype.AvroRecord):
-            return self._compile(avro_type)
-        name = avro_type.fullName
-        if name not in self._named:
-            made: list[Convert] = []
-            self._named[name] = lambda value: made[0](value)
-            made.append(self._compile(avro_type))
-            self._named[name] = made[0]
-        return self._named[name]
-
-    def _compile(self, avro_type: Any) -> Convert:
-        raise NotImplementedError
-
-
-class _Decoders(_Compiler):
-    def _compile(self, avro_type: Any) -> Convert:
         match type(avro_type):
             case datatype.AvroNull:
                 return _null
             case datatype.AvroBoolean:
                 return _boolean
             case datatype.AvroInt:
-                return _integer("int", *_INT)
+                return _integer("int", -(2**31), 2**31 - 1)
             case datatype.AvroLong:
-                return _integer("long", *_LONG)
+                return _integer("long", -(2**63), 2**63 - 1)
             case datatype.AvroFloat | datatype.AvroDouble:
-                return _decode_double
+                return self._double
             case datatype.AvroString:
                 return _string
             case datatype.AvroBytes:
-                return _decode_bytes
+                return self._bytes
             case datatype.AvroFixed:
-                return _sized(_decode_bytes, avro_type.size)
+                return _sized(self._bytes, avro_type.size)
             case datatype.AvroEnum:
                 return _symbol(avro_type)
             case datatype.AvroArray:
@@ -98,12 +82,29 @@ class _Decoders(_Compiler):
             case datatype.AvroMap:
                 return _map(self.of(avro_type.values))
             case datatype.AvroRecord:
-                return self._record(avro_type)
+                return self._record_once(avro_type)
             case datatype.AvroUnion:
                 return self._union(avro_type)
             case other:
                 raise TypeError(other)
 
+    def _record_once(self, avro_type: Any) -> Convert:
+        name = avro_type.fullName
+        if name not in self._records:
+            made: list[Convert] = []
+            self._records[name] = lambda value: made[0](value)
+            made.append(self._record(avro_type))
+            self._records[name] = made[0]
+        return self._records[name]
+
+    def _record(self, avro_type: Any) -> Convert:
+        raise NotImplementedError
+
+    def _union(self, avro_type: Any) -> Convert:
+        raise NotImplementedError
+
+
+class _Decoders(_Compiler):
     def _record(self, avro_type: Any) -> Convert:
         fields = [(field.name, self.of(field.avroType), _default(field)) for field in avro_type.fields]
 
@@ -148,37 +149,6 @@ class _Decoders(_Compiler):
 
 
 class _Encoders(_Compiler):
-    def _compile(self, avro_type: Any) -> Convert:
-        match type(avro_type):
-            case datatype.AvroNull:
-                return _null
-            case datatype.AvroBoolean:
-                return _boolean
-            case datatype.AvroInt:
-                return _integer("int", *_INT)
-            case datatype.AvroLong:
-                return _integer("long", *_LONG)
-            case datatype.AvroFloat | datatype.AvroDouble:
-                return _encode_double
-            case datatype.AvroString:
-                return _string
-            case datatype.AvroBytes:
-                return _encode_bytes
-            case datatype.AvroFixed:
-                return _sized(_encode_bytes, avro_type.size)
-            case datatype.AvroEnum:
-                return _symbol(avro_type)
-            case datatype.AvroArray:
-                return _array(self.of(avro_type.items))
-            case datatype.AvroMap:
-                return _map(self.of(avro_type.values))
-            case datatype.AvroRecord:
-                return self._record(avro_type)
-            case datatype.AvroUnion:
-                return self._union(avro_type)
-            case other:
-                raise TypeError(other)
-
     def _record(self, avro_type: Any) -> Convert:
         fields = [(field.name, self.of(field.avroType)) for field in avro_type.fields]
 

@@ -9,15 +9,15 @@ input. ``begin`` runs when the engine is loaded, ``end`` when it is closed; what
 An engine that has something of its own from input to input is stateful: one that folds, writes a cell or a
 pool, draws random numbers or counts its inputs.
 
-There are no options. An input may take as long as the document's own option ``timeout`` says, 10 seconds
-if it says nothing; the time is looked at in loops.
+There are no options. An input may take as many milliseconds as the document's own option ``timeout`` says, 10
+seconds if it says none; the time is looked at in loops.
 
 Source: http://dmg.org/pfa/docs/, https://github.com/animator/titus2
 """
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,8 +66,8 @@ class PfaScorer:
 
     def __init__(self, document: dict[str, Any]) -> None:
         config = _titus.reader.jsonToAst(document)
-        timeout = {} if "timeout" in config.options else {"timeout": _TIMEOUT_MS}
-        (self._engine,) = _titus.genpy.PFAEngine.fromAst(config, timeout)
+        timeout_ms = _read_timeout(config.options)
+        (self._engine,) = _titus.genpy.PFAEngine.fromAst(config, {"timeout": timeout_ms})
         self._engine.log = _write_log
         self._emitted: list[Any] = []
         self._engine.emit = lambda value: self._emitted.append(value)
@@ -105,6 +105,13 @@ class PfaScorer:
         except MismatchError as error:
             raise ScoreError(str(error.under("output"))) from None
         return encoded
+
+
+def _read_timeout(options: Mapping[str, Any]) -> int:
+    requested = options.get("timeout", 0)
+    if type(requested) is not int:
+        raise ModelLoadError(f"options.timeout: expected whole milliseconds, found {str(requested)[:60]!r}")
+    return requested if requested > 0 else _TIMEOUT_MS
 
 
 def _is_stateful(engine: Any) -> bool:
