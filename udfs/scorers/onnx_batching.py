@@ -1,37 +1,26 @@
 """How many events an ONNX model takes in one run, so that each gets the answer that it would get alone.
 
 What a file declares says little: most exporters write a batch of 1, or of their example's n, for graphs that
-take any, and a graph with a free axis may still mix its rows. So it is tried out when a model is loaded,
-with made-up records: all of its answers must be the same to the last bit in every batch.
+take any, and a graph with a free axis may still mix its rows. So it is tried out, see `batch_invariance`.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from udfs.errors import ModelLoadError, ScoreError
-from udfs.json_values import JsonValue, write_json
+from udfs.json_values import JsonValue
 from udfs.scorers import onnx_graph
+from udfs.scorers.batch_invariance import PAD_TO, answers_are_the_same, find_probes
 from udfs.scorers.onnx_graph import GraphTensor
-from udfs.scorers.tensors import Columns
+from udfs.scorers.tensors import Columns, TensorSpec, outputs_by_record
 
 OpenSession = Callable[[onnx.ModelProto], ort.InferenceSession]
 
-# Linear algebra rounds differently on fewer rows than this, and on the rows beyond a multiple of it.
-_PAD_TO = 8
-_FREE_LENGTHS = (8, 1, 32, 224)
-_INTEGERS_BELOW = (2, 1)
-# Probes are for seconds at most: few for a large model, and no batch of a thousand large records.
-_MANY, _FEW = 16, 6
 _SMALL_MODEL = 1 << 20
-_SMALL_RECORD = 1 << 10
-_LARGEST_RECORD = 1 << 22
 _ADVICE = "; if one event is the model's whole input, set the option batch_axis=none"
 
 
@@ -48,7 +37,7 @@ class Runner:
         batch_axes = {tensor.shape[0] for tensor in inputs if tensor.shape and not tensor.optional}
         outputs = onnx_graph.graph_outputs(model)
         self.size = size
-        self.pad_to = size or _PAD_TO
+        self.pad_to = size or PAD_TO
         self._session = session
         self._names = [tensor.name for tensor in outputs]
         self._has_batch_axis = [_has_batch_axis(tensor, batch_axes) for tensor in outputs]
@@ -86,7 +75,7 @@ class Runner:
                 values.append([json_value(item) for item in output[:count]])
             else:
                 raise ScoreError(f"output {name!r} does not have a value for each event")
-        return _objects(self._names, values)
+        return outputs_by_record(self._names, values)
 
     def _run_alone(self, feed: Columns) -> JsonValue:
         feed = {
@@ -123,12 +112,17 @@ def choose_runner(model: onnx.ModelProto, open_session: OpenSession) -> Choice:
     declared = Runner(session, model, size or 1)
     if not inputs or any(tensor.shape == () for tensor in inputs):
         return Choice(declared)
-    probes = _find_probes(model, inputs, declared)
+    probes = find_probes(
+        [_record_spec(tensor) for tensor in inputs],
+        declared,
+        strings=onnx_graph.known_strings(model) or ("a", "b"),
+        is_small=model.ByteSize() < _SMALL_MODEL,
+    )
     if size is None:
         together = Runner(session, model, None)
         if probes is None:
             return Choice(together, ("not checked: no made-up record could be scored",))
-        if _answers_are_the_same(declared, together, probes):
+        if answers_are_the_same(declared, together, probes):
             return Choice(together)
         return Choice(declared, ("scored one by one: in a batch its answers differ",))
     if probes is not None:
@@ -138,12 +132,12 @@ def choose_runner(model: onnx.ModelProto, open_session: OpenSession) -> Choice:
         except ModelLoadError:
             pass
         else:
-            if _answers_are_the_same(declared, together, probes):
+            if answers_are_the_same(declared, together, probes):
                 note = (
                     f"the first axis of its inputs, {size} long in the file, is taken for a batch of events"
                 )
                 return Choice(together, (note,) if size > 1 else ())
-        if size > 1 and not _answers_are_the_same(declared, declared, probes):
+        if size > 1 and not answers_are_the_same(declared, declared, probes):
             raise ModelLoadError(f"the model takes a batch of {size}, and mixes the events in it{_ADVICE}")
     return Choice(
         declared, (f"scored {'one by one' if size == 1 else f'{size} at a time'}, as the file declares",)
@@ -161,18 +155,6 @@ def json_value(output: Any) -> JsonValue:
         return [json_value(value) for value in output]
     plain: JsonValue = output
     return plain
-
-
-def _objects(names: list[str], values: list[list[JsonValue]]) -> list[JsonValue]:
-    """For each record an object of its outputs."""
-    # Nearly all models have one output or two, and then a display costs a quarter of dict(zip()).
-    if len(names) == 1:
-        (name,), (column,) = names, values
-        return [{name: value} for value in column]
-    if len(names) == 2:
-        (one, other), (left, right) = names, values
-        return [{one: a, other: b} for a, b in zip(left, right, strict=True)]
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _has_batch_axis(output: GraphTensor, batch_axes: set[int | str | None]) -> bool:
@@ -198,84 +180,7 @@ def _declared_size(inputs: list[GraphTensor]) -> int | None:
     return size
 
 
-def _find_probes(model: onnx.ModelProto, inputs: list[GraphTensor], declared: Runner) -> Columns | None:
-    """Made-up records that a model scores, or None where none was found."""
-    strings = onnx_graph.known_strings(model) or ["a", "b"]
-    free = any(
-        tensor.shape is None or not all(isinstance(n, int) for n in tensor.shape[1:]) for tensor in inputs
-    )
-    small = model.ByteSize() < _SMALL_MODEL
-    for length, below in product(_FREE_LENGTHS if free else (1,), _INTEGERS_BELOW):
-        shapes = {tensor.name: _record_shape(tensor, length) for tensor in inputs}
-        if sum(map(math.prod, shapes.values())) > _LARGEST_RECORD:
-            continue
-        rng = np.random.default_rng(0)
-        rows = _MANY if small else _FEW
-        columns = {t.name: _made_up(t, (rows, *shapes[t.name]), below, strings, rng) for t in inputs}
-        try:
-            for feed in _alone(columns, declared.pad_to):
-                declared.run(feed, 1)
-        except Exception:  # noqa: BLE001 - foreign code that refuses a value it was not made for
-            continue
-        return columns
-    return None
-
-
-def _record_shape(tensor: GraphTensor, length: int) -> tuple[int, ...]:
-    axes = (None,) if tensor.shape is None else tensor.shape[1:]
-    return tuple(axis if isinstance(axis, int) else length for axis in axes)
-
-
-def _made_up(
-    tensor: GraphTensor, shape: tuple[int, ...], below: int, strings: list[str], rng: np.random.Generator
-) -> NDArray[Any]:
+def _record_spec(tensor: GraphTensor) -> TensorSpec:
     assert tensor.dtype is not None
-    match tensor.dtype.kind:
-        case "f":
-            values = rng.normal(size=shape) * 10 ** rng.uniform(-1, 2, size=shape)
-        case "b":
-            values = rng.integers(0, 2, size=shape)
-        case "O":
-            values = rng.choice(strings, size=shape)
-        case _:
-            values = rng.integers(0, below, size=shape)
-    return values.astype(tensor.dtype)
-
-
-def _alone(columns: Columns, padded: int) -> Iterator[Columns]:
-    """Each record for itself, padded with copies of itself."""
-    for row in range(len(next(iter(columns.values())))):
-        yield {name: column[row : row + 1].repeat(padded, axis=0) for name, column in columns.items()}
-
-
-def _answers_are_the_same(declared: Runner, other: Runner, probes: Columns) -> bool:
-    """Whether answers are the declared ones but for rounding, and the same to the last bit in any batch."""
-    rows = len(next(iter(probes.values())))
-    record_size = sum(math.prod(column.shape[1:]) for column in probes.values())
-    step = other.pad_to
-    batches = [step, 2 * step, 3 * step] + ([1000] if rows == _MANY and record_size <= _SMALL_RECORD else [])
-    try:
-        alone = [other.run(feed, 1)[0] for feed in _alone(probes, step)]
-        reference = [declared.run(feed, 1)[0] for feed in _alone(probes, declared.pad_to)]
-        if not all(map(_alike, reference, alone)):
-            return False
-        texts = [write_json(outputs) for outputs in alone]
-        for batch in batches:
-            order = [(5 * i) % rows for i in range(-(-batch // step) * step)]
-            results = other.run({name: column[order] for name, column in probes.items()}, batch)
-            if [write_json(outputs) for outputs in results] != [texts[i] for i in order[:batch]]:
-                return False
-    except Exception:  # noqa: BLE001 - foreign code: a graph that can't take this batch
-        return False
-    return True
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same but for the rounding of floats."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_alike, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-4) or (math.isnan(one) and math.isnan(other))
-    return type(one) is type(other) and bool(one == other)
+    axes = (None,) if tensor.shape is None else tensor.shape[1:]
+    return TensorSpec(tensor.name, tensor.dtype, tuple(n if isinstance(n, int) else None for n in axes))

@@ -26,7 +26,16 @@ from udfs.json_values import JsonValue
 from udfs.scorers.tensor_columns import REFUSED, TensorSpec, fits, make_column, write_elements
 from udfs.scorers.tensor_faults import fault_of, shape_text, text_of
 
-__all__ = ["Columns", "Group", "Run", "TensorReader", "TensorSpec", "UnevenBatchError", "score_tensors"]
+__all__ = [
+    "Columns",
+    "Group",
+    "Run",
+    "TensorReader",
+    "TensorSpec",
+    "UnevenBatchError",
+    "outputs_by_record",
+    "score_tensors",
+]
 
 Columns = dict[str, NDArray[Any]]
 """Tensors by name; in a batch the first axis is the records'."""
@@ -230,6 +239,23 @@ def score_tensors(
         return list(run(columns, len(inputs)))
     except Exception:  # noqa: BLE001 - foreign code; which record is at fault is not known yet
         return _score_halves(reader, run, columns, len(inputs))
+
+
+def outputs_by_record(names: Sequence[str], values: Sequence[Sequence[JsonValue]]) -> list[JsonValue]:
+    """For each record an object of its outputs.
+
+    Args:
+        names: the outputs' names.
+        values: for each output its values, one a record.
+    """
+    # Nearly all models have one output or two, and then a display costs a quarter of dict(zip()).
+    if len(names) == 1:
+        (name,), (column,) = names, values
+        return [{name: value} for value in column]
+    if len(names) == 2:
+        (one, other), (left, right) = names, values
+        return [{one: a, other: b} for a, b in zip(left, right, strict=True)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _score_halves(
