@@ -45,11 +45,10 @@ def list_letters(
     with Client(loaded.kafka.client_settings()) as client:
         letters = client.read_to_end(loaded.topics.dead_letters)
     chosen = sorted((one for one in letters if is_of(one, stage, model)), key=lambda one: one.timestamp or 0)
-    rows = [describe(letter) for letter in chosen[-limit:]]
     if as_json:
-        write_json(rows)
+        write_json(describe(letter) for letter in chosen[-limit:])
     else:
-        write_table(rows, "no dead letters")
+        write_table([_row(letter) for letter in chosen[-limit:]], "no dead letters")
     if len(chosen) > limit:
         say(f"the newest {limit} of {len(chosen)}; --limit shows more")
 
@@ -122,9 +121,11 @@ def original(letter: Record) -> tuple[str, Record] | None:
 
 
 def describe(letter: Record) -> dict[str, JsonValue]:
-    """A dead letter as a row of the list."""
+    """What is known of a dead letter, for programs; its place in its own topic among it."""
     at = datetime.fromtimestamp((letter.timestamp or 0) / 1000, UTC)
     return {
+        "partition": letter.partition,
+        "offset": letter.offset,
         "at": _text(letter, Header.AT) or at.isoformat(timespec="milliseconds"),
         "stage": _text(letter, Header.STAGE),
         "model": _text(letter, Header.MODEL),
@@ -134,6 +135,18 @@ def describe(letter: Record) -> dict[str, JsonValue]:
         "key": None if letter.key is None else letter.key.decode("utf-8", "replace"),
         "bytes": len(letter.value or b""),
         "cut": letter.header(Header.TRUNCATED) is not None,
+    }
+
+
+def _row(letter: Record) -> dict[str, JsonValue]:
+    said = describe(letter)
+    return {
+        "at": str(said["at"])[:19].replace("T", " "),
+        "stage": said["stage"],
+        "model": said["model"],
+        "source": said["source"],
+        "key": said["key"],
+        "error": f"{said['error']}: {said['message']}",
     }
 
 
@@ -174,7 +187,7 @@ def _report(letters: Iterable[Record], dry_run: bool, as_json: bool) -> None:
     if as_json:
         write_json({**describe(letter), "sent": not dry_run and _can_go(letter)} for letter in letters)
     elif dry_run:
-        write_table([describe(letter) for letter in letters if _can_go(letter)], "nothing to replay")
+        write_table([_row(letter) for letter in letters if _can_go(letter)], "nothing to replay")
 
 
 def _sum_up(letters: list[Record], dry_run: bool) -> None:

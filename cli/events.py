@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
-from typing import Annotated, Any
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 import typer
@@ -14,14 +15,18 @@ from cli.output import say, write_json
 from connectors.client import Client, Record
 from jobs.config import load_config
 from udfs.errors import DecodeError
-from udfs.records import Prediction
+from udfs.json_values import JsonValue, read_json
+from udfs.json_values import write_json as encode
+from udfs.records import Header, Prediction
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Send events, read predictions.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_PROGRESS_SECONDS = 1.0
 
 
 @app.callback()
 def events() -> None:
-    """Send events, read predictions."""
+    """Send events, and read their predictions."""
 
 
 @app.command()
@@ -30,8 +35,12 @@ def send(
     key: Annotated[
         str | None,
         typer.Option(
-            metavar="FIELD", help="The record's key is this field; data.customer is a field in data."
+            metavar="FIELD", help="The record's key is this field; data.customer is a field of data."
         ),
+    ] = None,
+    timestamp: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="Its time is this field (ms since 1970, or RFC 3339), else now."),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME[:VERSION]", help="The model of events that name none.")
@@ -39,20 +48,25 @@ def send(
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Send a JSON line each as an event. A line that is no event stops it, after those before it."""
+    """Send JSON lines, each as an event; empty lines are left out.
+
+    A line that is not JSON, or has no such field, ends it: those before it were sent.
+    """
     loaded = load_config(config, settings or ())
-    with (
-        open(file, "rb") if file != "-" else nullcontext(sys.stdin.buffer) as lines,
-        Client(loaded.kafka.client_settings()) as client,
-    ):
-        sent = client.send(loaded.topics.events, read_events(lines, key, model))
+    with ExitStack() as stack:
+        lines = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
+        client = stack.enter_context(Client(loaded.kafka.client_settings()))
+        records = _with_progress(read_events(lines, key, timestamp, model))
+        sent = client.send(loaded.topics.events, records)
     say(f"sent {sent} events to {loaded.topics.events}")
 
 
 @app.command()
 def tail(
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="Only this model's.")] = None,
-    from_beginning: Annotated[bool, typer.Option(help="Also those that are there already.")] = False,
+    model: Annotated[str | None, typer.Option(metavar="NAME[:VERSION]", help="Only this model's.")] = None,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Also those that are there already.")
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="End after N predictions.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -63,67 +77,110 @@ def tail(
     left = limit
     with Client(loaded.kafka.client_settings()) as client:
         for records in client.follow(loaded.topics.predictions, from_beginning=from_beginning):
-            chosen = [found for found in map(_read, records) if model in (None, found["model"]["name"])]
-            chosen = chosen[:left]
-            if as_json:
-                write_json(chosen)
-            else:
-                _write_for_people(chosen)
+            chosen = [(record, made) for record in records if (made := _read(record)) and _is_by(made, model)]
+            for record, prediction in chosen[:left]:
+                _write(record, prediction, as_json)
+            sys.stdout.flush()
             if left is not None:
                 left -= len(chosen)
-                if left == 0:
+                if left <= 0:
                     return
 
 
-def read_events(lines: Iterable[bytes], key: str | None = None, model: str | None = None) -> Iterator[Record]:
-    """Read JSON lines as events.
+def read_events(
+    lines: Iterable[bytes], key: str | None = None, timestamp: str | None = None, model: str | None = None
+) -> Iterator[Record]:
+    """Read JSON lines as records to send.
 
     Args:
-        lines: a JSON object each.
-        key: field that becomes the record's key, None for records without one.
-        model: the model of events that name none.
+        lines: a JSON value each; empty ones are left out.
+        key: path of the field that becomes the record's key, None for records without one.
+        timestamp: path of the field that becomes its timestamp, None for now.
+        model: the model of events that name none, None to leave them so.
 
     Raises:
-        DecodeError: a line is no JSON object, or has no such field.
+        DecodeError: a line is not JSON, or has no such field.
     """
+    sent = 0
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        text = line.strip()
+        if not text:
             continue
         try:
-            event = msgspec.json.decode(line, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise DecodeError(
-                f"line {number}: not a JSON object: {error} (the lines before it were sent)"
-            ) from error
-        if model is not None and event.get("model") is None:
-            event["model"] = model
-            line = msgspec.json.encode(event)
-        yield Record(line.strip(), None if key is None else _key(event, key, number))
+            event = read_json(text)
+            if model is not None and isinstance(event, dict) and event.get("model") is None:
+                text = encode({**event, "model": model})
+            record = Record(
+                text,
+                None if key is None else _key(_field(event, key)),
+                timestamp=None if timestamp is None else _milliseconds(_field(event, timestamp)),
+            )
+        except ValueError as error:
+            raise DecodeError(f"line {number}: {error} ({sent} events before it were sent)") from error
+        yield record
+        sent += 1
 
 
-def _key(event: dict[str, Any], path: str, line: int) -> bytes:
-    value: Any = event
+def _field(event: JsonValue, path: str) -> JsonValue:
+    value = event
     for step in path.split("."):
         if not isinstance(value, dict) or value.get(step) is None:
-            raise DecodeError(f"line {line}: no field {path} for the key (the lines before it were sent)")
+            raise ValueError(f"no field {path}")
         value = value[step]
-    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+    return value
 
 
-def _read(record: Record) -> dict[str, Any]:
-    prediction = msgspec.json.decode(record.value or b"", type=Prediction)
-    return {
-        "key": None if record.key is None else record.key.decode("utf-8", "replace"),
-        **msgspec.to_builtins(prediction),
-        "timestamp": record.timestamp,
-        "source": (record.header("ms-source") or b"").decode(),
-    }
+def _key(value: JsonValue) -> bytes:
+    return value.encode() if isinstance(value, str) else encode(value)
 
 
-def _write_for_people(predictions: list[dict[str, Any]]) -> None:
-    for one in predictions:
-        model = one["model"]
-        at = time.strftime("%H:%M:%S", time.localtime((one["timestamp"] or 0) / 1000))
-        outputs = msgspec.json.encode(one["outputs"]).decode()
-        sys.stdout.write(f"{at}  {one['id']}  {model['name']}:{model['version']}  {outputs}\n")
-    sys.stdout.flush()
+def _milliseconds(value: JsonValue) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str):
+        time_of_day = datetime.fromisoformat(value)
+        if time_of_day.tzinfo is not None and time_of_day.timestamp() >= 0:
+            return round(time_of_day.astimezone(UTC).timestamp() * 1000)
+    raise ValueError(f"expected milliseconds since 1970, or a time with its zone, got {value!r}")
+
+
+def _with_progress(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records; on a terminal, their number every second."""
+    said = time.monotonic()
+    for number, record in enumerate(records):
+        if sys.stderr.isatty() and time.monotonic() - said > _PROGRESS_SECONDS:
+            say(f"{number} events ...")
+            said = time.monotonic()
+        yield record
+
+
+def _read(record: Record) -> Prediction | None:
+    """A record's prediction; None where it is another's record."""
+    try:
+        return msgspec.json.decode(record.value or b"", type=Prediction)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _is_by(prediction: Prediction, model: str | None) -> bool:
+    made = prediction.model
+    return model in (None, made.name, f"{made.name}:{made.version}")
+
+
+def _write(record: Record, prediction: Prediction, as_json: bool) -> None:
+    if as_json:
+        write_json(
+            [
+                {
+                    "key": None if record.key is None else record.key.decode("utf-8", "replace"),
+                    **msgspec.to_builtins(prediction),
+                    "timestamp": record.timestamp,
+                    "source": (record.header(Header.SOURCE) or b"").decode("utf-8", "replace"),
+                }
+            ]
+        )
+    else:
+        at = time.strftime("%H:%M:%S", time.localtime((record.timestamp or 0) / 1000))
+        outputs = msgspec.json.encode(prediction.outputs).decode()
+        made = prediction.model
+        sys.stdout.write(f"{at}  {prediction.id}  {made.name}:{made.version}  {outputs}\n")

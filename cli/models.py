@@ -1,6 +1,6 @@
 """`modelstream models`: publish, activate and retire models, and see what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -123,11 +123,11 @@ def list_models(config: ConfigFile = None, settings: Settings = None, as_json: A
     loaded = load_config(config, settings or ())
     with Client(loaded.kafka.client_settings()) as client:
         catalog = read_catalog(client, loaded)
-    rows = describe(catalog)
+    versions = list(published(catalog))
     if as_json:
-        write_json(rows)
+        write_json(describe(version, active) for version, active in versions)
     else:
-        write_table(rows, "no models are published")
+        write_table([_row(version, active) for version, active in versions], "no models are published")
 
 
 @app.command()
@@ -166,21 +166,40 @@ def read_catalog(client: Client, config: JobConfig) -> Catalog:
     return catalog
 
 
-def describe(catalog: Catalog) -> list[dict[str, JsonValue]]:
-    """The catalog's versions as rows of the list."""
-    return [
-        {
-            "model": name,
-            "version": number,
-            "active": number == model.active,
-            "format": version.format,
-            "options": version.options,
-            "artifact": version.artifact.uri or f"inline, {len(version.artifact.inline or b'')} bytes",
-            "sha256": version.identity(),
-        }
-        for name, model in sorted(catalog.models.items())
-        for number, version in sorted(model.versions.items())
-    ]
+def published(catalog: Catalog) -> Iterator[tuple[PublishModel, bool]]:
+    """The published versions by name and number, each with whether it is the active one."""
+    for _, model in sorted(catalog.models.items()):
+        for number, version in sorted(model.versions.items()):
+            yield version, number == model.active
+
+
+def describe(version: PublishModel, active: bool) -> dict[str, JsonValue]:
+    """A published version, for programs: with the size of an inline artifact, not its bytes."""
+    artifact = version.artifact
+    place = {"uri": artifact.uri} if artifact.inline is None else {"inline_bytes": len(artifact.inline)}
+    return {
+        "model": version.model.name,
+        "version": version.model.version,
+        "active": active,
+        "format": version.format,
+        "options": version.options,
+        "artifact": {"sha256": artifact.sha256, **place},
+        "checks": len(version.checks),
+        "sha256": version.identity(),
+        "occurred_on": version.occurred_on,
+    }
+
+
+def _row(version: PublishModel, active: bool) -> dict[str, JsonValue]:
+    artifact = version.artifact
+    return {
+        "model": str(version.model),
+        "active": "active" if active else "",
+        "format": version.format,
+        "sha256": version.identity()[:12],
+        "artifact": artifact.uri or f"inline, {len(artifact.inline or b'')} bytes",
+        "options": " ".join(f"{key}={value}" for key, value in version.options.items()),
+    }
 
 
 def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:

@@ -27,7 +27,8 @@ def write_table(rows: Sequence[Mapping[str, JsonValue]], empty: str) -> None:
     if not rows:
         say(empty)
         return
-    console = Console()
+    # A file or a pipe has no width that a row should be folded for.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
     console.print(make_table(rows))
 
 
