@@ -165,8 +165,6 @@ def _segments(parts: SplitResult, uri: str) -> tuple[str, ...]:
     path = parts.path
     if parts.scheme == "file" and not path.startswith("/"):
         raise ArtifactError(f"{shown(uri)}: expected an absolute path, as in file:/models/iris.onnx")
-    if parts.scheme == "s3" and "%" in path:
-        raise ArtifactError(f"{shown(uri)}: an s3 key is not percent-encoded; one with % in it is refused")
     raw = path.removeprefix("/").removesuffix("/")
     return tuple(_decode_segment(segment, uri) for segment in raw.split("/")) if raw else ()
 
