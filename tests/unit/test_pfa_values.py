@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from udfs.scorers._pfa_values import MismatchError, compile_decoder, compile_encoder
+from udfs.scorers._pfa_scalars import MismatchError
+from udfs.scorers._pfa_values import compile_decoder, compile_encoder
 from udfs.scorers._titus import datatype
 
 FLOWER = {

@@ -7,32 +7,25 @@ bytes are strings of the code points 0 to 255, and a value of a union is an obje
 Source: https://avro.apache.org/docs/1.12.0/specification/#json-encoding
 """
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
-from udfs.json_values import JsonValue
+from udfs.scorers._pfa_scalars import (
+    Convert,
+    MismatchError,
+    boolean,
+    decode_bytes,
+    decode_double,
+    encode_bytes,
+    encode_double,
+    integer,
+    mismatch,
+    null,
+    sized,
+    string,
+    symbol,
+)
 from udfs.scorers._titus import datatype
-
-Convert = Callable[[Any], Any]
-
-_NOT_FINITE: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-
-class MismatchError(Exception):
-    """A value is not of its type. The text begins with the path of the value, where that is known."""
-
-    def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.path = path
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-    def under(self, step: str) -> "MismatchError":
-        """The same, seen from one level above."""
-        return MismatchError(self.message, step + self.path)
 
 
 def compile_decoder(avro_type: Any) -> Convert:
@@ -41,12 +34,12 @@ def compile_decoder(avro_type: Any) -> Convert:
     A field that is not there has its default, or is null if null is its type or the first of its union.
     Fields that the type does not have are passed over. A union's branch need not be named: the first fits.
     """
-    return _Decoders(_decode_double, _decode_bytes).of(avro_type)
+    return _Decoders(decode_double, decode_bytes).of(avro_type)
 
 
 def compile_encoder(avro_type: Any) -> Convert:
     """A function from what an engine gave to a JSON value; it raises MismatchError."""
-    return _Encoders(_encode_double, _encode_bytes).of(avro_type)
+    return _Encoders(encode_double, encode_bytes).of(avro_type)
 
 
 class _Compiler:
@@ -60,23 +53,23 @@ class _Compiler:
     def of(self, avro_type: Any) -> Convert:
         match type(avro_type):
             case datatype.AvroNull:
-                return _null
+                return null
             case datatype.AvroBoolean:
-                return _boolean
+                return boolean
             case datatype.AvroInt:
-                return _integer("int", -(2**31), 2**31 - 1)
+                return integer("int", -(2**31), 2**31 - 1)
             case datatype.AvroLong:
-                return _integer("long", -(2**63), 2**63 - 1)
+                return integer("long", -(2**63), 2**63 - 1)
             case datatype.AvroFloat | datatype.AvroDouble:
                 return self._double
             case datatype.AvroString:
-                return _string
+                return string
             case datatype.AvroBytes:
                 return self._bytes
             case datatype.AvroFixed:
-                return _sized(self._bytes, avro_type.size)
+                return sized(self._bytes, avro_type.size)
             case datatype.AvroEnum:
-                return _symbol(avro_type)
+                return symbol(avro_type)
             case datatype.AvroArray:
                 return _array(self.of(avro_type.items))
             case datatype.AvroMap:
@@ -110,7 +103,7 @@ class _Decoders(_Compiler):
 
         def convert(value: Any) -> Any:
             if type(value) is not dict:
-                raise _mismatch("an object", value)
+                raise mismatch("an object", value)
             out = {}
             for name, convert_field, default in fields:
                 try:
@@ -143,7 +136,7 @@ class _Decoders(_Compiler):
                     return {name: convert_branch(value)}
                 except MismatchError:
                     continue
-            raise _mismatch(expected, value)
+            raise mismatch(expected, value)
 
         return convert
 
@@ -154,7 +147,7 @@ class _Encoders(_Compiler):
 
         def convert(value: Any) -> Any:
             if not isinstance(value, dict):
-                raise _mismatch("a record", value)
+                raise mismatch("a record", value)
             try:
                 return {name: convert_field(value[name]) for name, convert_field in fields}
             except KeyError as error:
@@ -179,7 +172,7 @@ class _Encoders(_Compiler):
                     return {tag: convert_branch(value)}
                 except MismatchError:
                     continue
-            raise _mismatch(expected, value)
+            raise mismatch(expected, value)
 
         return convert
 
@@ -213,110 +206,10 @@ def _tags(branch: Any) -> Iterable[str]:
     return (branch.name, branch.fullName) if isinstance(branch, datatype.AvroCompiled) else (branch.name,)
 
 
-def _mismatch(expected: str, value: JsonValue) -> MismatchError:
-    text = repr(value)
-    return MismatchError(f"expected {expected}, found {text if len(text) <= 60 else text[:57] + '...'}")
-
-
-def _null(value: Any) -> None:
-    if value is not None:
-        raise _mismatch("null", value)
-
-
-def _boolean(value: Any) -> bool:
-    if value is True or value is False:
-        return bool(value)
-    if isinstance(value, datatype.booleanTypes):
-        return bool(value)
-    raise _mismatch("a boolean", value)
-
-
-def _integer(name: str, lowest: int, highest: int) -> Convert:
-    def convert(value: Any) -> int:
-        if type(value) is not int:
-            if isinstance(value, bool) or not (
-                isinstance(value, datatype.integerTypes) or (isinstance(value, float) and value.is_integer())
-            ):
-                raise _mismatch(f"{name}, a whole number", value)
-            value = int(value)
-        if lowest <= value <= highest:
-            return int(value)
-        raise _mismatch(f"{name}, a whole number from {lowest} to {highest}", value)
-
-    return convert
-
-
-def _decode_double(value: Any) -> float:
-    if type(value) is float:
-        return value
-    if type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            raise _mismatch("a number that a double can hold", value) from None
-    if type(value) is str and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    raise _mismatch("a number", value)
-
-
-def _encode_double(value: Any) -> float | str:
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, *datatype.floatTypes)):
-            raise _mismatch("a number", value)
-        value = float(value)  # type: ignore[arg-type]
-    if math.isfinite(value):
-        return float(value)
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _string(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise _mismatch("a string", value)
-
-
-def _decode_bytes(value: Any) -> bytes:
-    if isinstance(value, str):
-        try:
-            return value.encode("latin-1")
-        except UnicodeEncodeError:
-            pass
-    raise _mismatch("bytes, a string of the code points 0 to 255", value)
-
-
-def _encode_bytes(value: Any) -> str:
-    if isinstance(value, bytes | bytearray):
-        return value.decode("latin-1")
-    if isinstance(value, str):  # titus leaves the bytes of cells as the document's text
-        return value
-    raise _mismatch("bytes", value)
-
-
-def _sized(convert_bytes: Convert, size: int) -> Convert:
-    def convert(value: Any) -> Any:
-        data = convert_bytes(value)
-        if len(data) != size:
-            raise _mismatch(f"{size} bytes", value)
-        return data
-
-    return convert
-
-
-def _symbol(avro_type: Any) -> Convert:
-    symbols = frozenset(avro_type.symbols)
-
-    def convert(value: Any) -> str:
-        if isinstance(value, str) and value in symbols:
-            return value
-        raise _mismatch(f"one of {', '.join(sorted(symbols))[:100]}", value)
-
-    return convert
-
-
 def _array(convert_item: Convert) -> Convert:
     def convert(value: Any) -> list[Any]:
         if not isinstance(value, list | tuple):
-            raise _mismatch("an array", value)
+            raise mismatch("an array", value)
         try:
             return [convert_item(item) for item in value]
         except MismatchError:
@@ -328,7 +221,7 @@ def _array(convert_item: Convert) -> Convert:
 def _map(convert_item: Convert) -> Convert:
     def convert(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise _mismatch("a map, an object", value)
+            raise mismatch("a map, an object", value)
         return {key: _at(f".{key}", convert_item, item) for key, item in value.items()}
 
     return convert

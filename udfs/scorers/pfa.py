@@ -25,7 +25,8 @@ from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.scorers import _titus
 from udfs.scorers._pfa_document import read_document
-from udfs.scorers._pfa_values import MismatchError, compile_decoder, compile_encoder
+from udfs.scorers._pfa_scalars import MismatchError
+from udfs.scorers._pfa_values import compile_decoder, compile_encoder
 from udfs.scorers.base import Options, score_each
 
 _log = logging.getLogger(__name__)
