@@ -73,6 +73,7 @@ class ScoringJob:
         self.topics = topics_named(name)
         create_job_topics(broker.bootstrap, self.topics, partitions=2)
         self._client = Client({"bootstrap_servers": broker.bootstrap})
+        self.execution = execution
         self._config = folder / "job.yaml"
         settings = {
             "name": name,
@@ -97,14 +98,12 @@ class ScoringJob:
         self._client.close()
 
     def submit(self, code: Package, *options: str | Path, parallelism: int = 1) -> str:
-        """Submit it and wait until all its tasks run; returns the id."""
-        submitted = self.cluster.run(
+        """Submit it as the README says; returns the id that Flink gave it."""
+        return self.cluster.run(
             code.job,
             ["--config", self._config, "--set", f"parallelism={parallelism}"],
             options=[*options, "-pyfs", code.code, "-j", code.jar],
         )
-        wait_until(lambda: self.cluster.running(submitted), 60, "the start of the job")
-        return submitted
 
     def publish(self, *updates: ModelUpdate) -> None:
         """Send model updates."""
@@ -144,6 +143,11 @@ class ScoringJob:
             if len(found) == len(wanted):
                 break
         return found
+
+    def cancel(self, submitted: str) -> None:
+        """Cancel it and wait until it has ended."""
+        self.cluster.cancel(submitted)
+        wait_until(lambda: self.cluster.state(submitted) == "CANCELED", 60, "the end of the job")
 
     def said(self, wanted: Callable[[ModelStatus], bool], deadline: float = 90) -> ModelStatus:
         """Wait for a model status, and give it."""

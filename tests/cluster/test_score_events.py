@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,7 +17,8 @@ from devtools.broker import Broker
 from devtools.cluster import Cluster
 from tests.cluster.job import Package, ScoringJob, iris_onnx, iris_pmml, lives
 from tests.waiting import wait_until
-from udfs.models.updates import PublishModel
+from udfs.models.updates import ActivateModel, PublishModel
+from udfs.records import ModelId
 
 SHIPPED = "ms-shipped"
 """A header that only the packaged code writes."""
@@ -114,7 +116,6 @@ def killed(job: ScoringJob, started: Life, models: dict[str, PublishModel]) -> K
         job.cluster.start_task_manager()
         job.said(lambda status: status.attempt > 0)
         job.predicted([started.sent])
-    job.publish(models["late-1:1"])
     return Killed(started, helpers)
 
 
@@ -152,10 +153,151 @@ def test_a_new_attempt_says_again_what_serves(job: ScoringJob) -> None:
 
 
 @pytest.mark.usefixtures("killed")
-def test_what_was_held_outlives_a_kill_until_its_model_comes(job: ScoringJob) -> None:
+def test_what_was_held_outlives_a_kill_until_its_model_comes(
+    job: ScoringJob, models: dict[str, PublishModel]
+) -> None:
+    job.publish(models["late-1:1"])
+
     assert {one.model.name for one in job.predicted(HELD["late-1"]).values()} == {"late-1"}
 
 
 def test_no_process_outlives_a_killed_task_manager(killed: Killed) -> None:
     assert killed.helpers
     wait_until(lambda: not any(map(lives, killed.helpers)), 30, "the end of the TaskManager's processes")
+
+
+@pytest.fixture(scope="module")
+def rescaled(job: ScoringJob, killed: Killed, code: Package) -> Life:
+    """The job on two TaskManagers, from a savepoint; another version was activated while it was down."""
+    life = killed.life
+    savepoint = job.cluster.stop_job(life.id)
+    job.cluster.start_task_manager()
+    job.publish(ActivateModel(ModelId("iris", 2)))
+    life.id = job.submit(code, "-s", savepoint, parallelism=2)
+    return life
+
+
+def test_an_activation_published_while_the_job_was_down_is_followed(job: ScoringJob, rescaled: Life) -> None:
+    assert {one.model.version for one in job.predicted(send(job, rescaled, "iris")).values()} == {2}
+
+
+def test_a_rescaled_job_serves_what_it_served(job: ScoringJob, rescaled: Life) -> None:
+    assert {one.model.version for one in job.predicted(send(job, rescaled, "rose")).values()} == {1}
+
+
+@pytest.mark.usefixtures("rescaled")
+@pytest.mark.parametrize("subtask", [0, 1])
+def test_every_subtask_says_what_it_serves(job: ScoringJob, subtask: int) -> None:
+    job.said(
+        lambda one: (
+            (str(one.model), one.status, one.subtask, one.parallelism) == ("iris:2", "active", subtask, 2)
+        )
+    )
+
+
+@pytest.mark.usefixtures("rescaled")
+def test_what_was_held_outlives_a_rescaling_until_its_model_comes(
+    job: ScoringJob, models: dict[str, PublishModel]
+) -> None:
+    job.publish(models["late-2:1"])
+
+    assert {one.model.name for one in job.predicted(HELD["late-2"]).values()} == {"late-2"}
+
+
+@pytest.fixture(scope="module")
+def single(job: ScoringJob, rescaled: Life, code: Package) -> Life:
+    """The job on one TaskManager again."""
+    rescaled.id = job.submit(code, "-s", job.cluster.stop_job(rescaled.id))
+    return rescaled
+
+
+def test_a_job_scaled_down_serves_what_it_served(job: ScoringJob, single: Life) -> None:
+    assert {one.model.version for one in job.predicted(send(job, single, "iris")).values()} == {2}
+
+
+@pytest.mark.usefixtures("single")
+def test_what_was_held_outlives_two_rescalings_until_its_model_comes(
+    job: ScoringJob, models: dict[str, PublishModel]
+) -> None:
+    job.publish(models["late-3:1"])
+
+    assert {one.model.name for one in job.predicted(HELD["late-3"]).values()} == {"late-3"}
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A job that was cancelled."""
+
+    life: Life
+    helpers: list[psutil.Process]
+    checkpoints: list[Path]
+    """What is left in the cluster's folder of checkpoints."""
+
+
+@pytest.fixture(scope="module")
+def cancelled(job: ScoringJob, single: Life) -> Cancelled:
+    job.predicted(send(job, single, "rose"))
+    helpers = job.cluster.python_workers()
+    job.cancel(single.id)
+    kept = job.cluster.folder / "checkpoints" / single.id
+    return Cancelled(single, helpers, [path.parent for path in kept.glob("chk-*/_metadata")])
+
+
+def test_no_process_outlives_a_cancelled_job(job: ScoringJob, cancelled: Cancelled) -> None:
+    assert cancelled.helpers
+    wait_until(lambda: not job.cluster.python_workers(), 30, "the end of the job's processes")
+
+
+def test_a_cancelled_job_keeps_its_checkpoints(cancelled: Cancelled) -> None:
+    assert cancelled.checkpoints
+
+
+@pytest.fixture(scope="module")
+def restored(job: ScoringJob, cancelled: Cancelled, code: Package) -> Life:
+    """The job from a checkpoint that was kept when it was cancelled."""
+    life = cancelled.life
+    newest = max(cancelled.checkpoints, key=lambda path: int(path.name.removeprefix("chk-")))
+    life.id = job.submit(code, "-s", newest)
+    return life
+
+
+def test_a_job_goes_on_from_a_kept_checkpoint(job: ScoringJob, restored: Life) -> None:
+    assert {one.model.version for one in job.predicted(send(job, restored, "iris")).values()} == {2}
+
+
+def test_each_event_of_a_job_that_was_killed_rescaled_and_restored_has_one_prediction(
+    job: ScoringJob, restored: Life
+) -> None:
+    sent = range(restored.sent)
+    job.predicted(sent)
+
+    assert Counter(one.id for one in job.predictions() if one.id in sent) == Counter(sent)
+
+
+@pytest.fixture(scope="module")
+def changed(job: ScoringJob, restored: Life, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The job with other code, on TaskManagers that have run it."""
+    savepoint = job.cluster.stop_job(restored.id)
+    return job.submit(Package(tmp_path_factory.mktemp("changed")), "-s", savepoint)
+
+
+def test_changed_code_runs_or_is_refused(job: ScoringJob, changed: str) -> None:
+    if job.execution == "embedded":
+        failures = f"/jobs/{changed}/exceptions"
+        (entry, *_) = wait_until(
+            lambda: job.cluster.get(failures)["exceptionHistory"]["entries"], 90, "a failure"
+        )
+        assert "restart the TaskManagers" in entry["stacktrace"]
+    else:
+        before = len(job.dead_letters())
+        job.send_bytes(b"not JSON")
+        wait_until(lambda: len(job.dead_letters()) > before, 60, "the dead letter")
+        assert job.dead_letters()[-1].header("ms-message")
+
+
+def send(job: ScoringJob, life: Life, model: str) -> range:
+    """Sends some more events; returns their ids."""
+    numbers = range(life.sent, life.sent + 100)
+    job.send(numbers, model)
+    life.sent += len(numbers)
+    return numbers
