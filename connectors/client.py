@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Self
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 from kafka.producer.future import FutureRecordMetadata
 
-from udfs.errors import TopicError
+from udfs.errors import ConfigError, TopicError
 
 _LARGEST_RECORD = 64 * 1024 * 1024
 _REPLY_SECONDS = 30.0
@@ -25,6 +25,7 @@ _MOST_UNANSWERED = 10_000
 _POLL_MS = 200
 
 _DEFAULTS = {"bootstrap_timeout_ms": 10_000, "max_block_ms": 10_000, "allow_auto_create_topics": False}
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 
 class Record(NamedTuple):
@@ -61,9 +62,13 @@ class Client:
     Args:
         settings: by kafka-python's names; ``bootstrap_servers`` among them. Each of its clients
             takes those that it knows.
+
+    Raises:
+        ConfigError: none of its clients knows a setting.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
+        _check(settings)
         self._settings = {**_DEFAULTS, **settings}
         self._producer: KafkaProducer | None = None
         self._seen: set[str] = set()
@@ -186,7 +191,7 @@ class Client:
 
     @contextmanager
     def _admin(self) -> Iterator[KafkaAdminClient]:
-        with self.errors_of("topics"), KafkaAdminClient(**self._known_to(KafkaAdminClient)) as admin:
+        with self.errors_of("topics"), self._make(KafkaAdminClient, {}, {}) as admin:
             yield admin
 
     def _producing(self) -> KafkaProducer:
@@ -208,7 +213,7 @@ class Client:
             "max_in_flight_requests_per_connection": 1,
             "max_request_size": _LARGEST_RECORD,
         }
-        return KafkaProducer(**{**usual, **self._known_to(KafkaProducer), **settings})
+        return self._make(KafkaProducer, usual, settings)
 
     @contextmanager
     def consumer(
@@ -223,14 +228,14 @@ class Client:
             settings: over the client's own.
         """
         usual = {
-            "isolation_level": "read_committed" if committed else "read_uncommitted",
             "enable_auto_commit": False,
             "fetch_max_bytes": 2 * _LARGEST_RECORD,
             "max_partition_fetch_bytes": _LARGEST_RECORD,
         }
+        isolation = "read_committed" if committed else "read_uncommitted"
         # What is read here must not move the offsets of a group that the settings name.
-        settings = {**usual, **self._known_to(KafkaConsumer), "group_id": None, **settings}
-        with self.errors_of(topic), KafkaConsumer(**settings) as consumer:
+        own = {"isolation_level": isolation, "group_id": None, **settings}
+        with self.errors_of(topic), self._make(KafkaConsumer, usual, own) as consumer:
             numbers = consumer.partitions_for_topic(topic)
             if not numbers:
                 raise self._missing(topic)
@@ -245,8 +250,16 @@ class Client:
     def _address(self) -> str:
         return str(self._settings.get("bootstrap_servers"))
 
-    def _known_to(self, kind: type[Any]) -> dict[str, Any]:
-        return {key: value for key, value in self._settings.items() if key in kind.DEFAULT_CONFIG}
+    def _make(self, kind: type[Any], usual: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+        """One of kafka-python's clients, with the usual settings, the user's over them, its own over both."""
+        known = {key: value for key, value in self._settings.items() if key in kind.DEFAULT_CONFIG}
+        try:
+            return kind(**{**usual, **known, **own})
+        except KafkaTimeoutError as error:
+            seconds = known["bootstrap_timeout_ms"] / 1000
+            raise TopicError(f"Kafka at {self._address} did not answer within {seconds:g} s") from error
+        except (TypeError, ValueError, AssertionError, OSError) as error:
+            raise ConfigError(f"kafka.command_line: {type(error).__name__}: {error}") from error
 
     @contextmanager
     def errors_of(self, topic: str) -> Iterator[None]:
@@ -264,3 +277,18 @@ class Client:
 
 def _record(one: ConsumerRecord) -> Record:
     return Record(one.value, one.key, tuple(one.headers), one.timestamp, one.partition, one.offset)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    known = {key for kind in (KafkaAdminClient, KafkaConsumer, KafkaProducer) for key in kind.DEFAULT_CONFIG}
+    unknown = ", ".join(f"kafka.command_line.{key}" for key in settings if key not in known)
+    if unknown:
+        raise ConfigError(f"{unknown}: kafka-python has no such setting")
+    protocol = settings.get("security_protocol", "PLAINTEXT")
+    # kafka-python would talk to the broker in the clear where it does not know the protocol.
+    if protocol not in _PROTOCOLS:
+        raise ConfigError(
+            f"kafka.command_line.security_protocol: expected one of {', '.join(_PROTOCOLS)}, got {protocol!r}"
+        )
+    if str(protocol).startswith("SASL") and not settings.get("sasl_mechanism"):
+        raise ConfigError(f"kafka.command_line.sasl_mechanism: missing, which {protocol} needs")
