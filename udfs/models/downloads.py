@@ -6,6 +6,8 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
@@ -118,10 +120,8 @@ async def read_file(location: Location, uri: str, received: Received) -> None:
         ArtifactError: it can't be read.
     """
     try:
-        # Without O_NONBLOCK a named pipe would be waited for.
-        descriptor = os.open(location.file_path(), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
+        with open(location.file_path(), "rb", opener=_open_itself) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ArtifactError(f"{shown(uri)}: not a regular file")
             received.expect(status.st_size)
@@ -142,7 +142,7 @@ async def read_http(location: Location, uri: str, places: AllowedPlaces, receive
     Raises:
         ArtifactError: refused, unreachable, not there, or cut short.
     """
-    current = uri
+    current, redirected = uri, False
     try:
         async with httpx.AsyncClient(trust_env=False, verify=httpx.create_ssl_context()) as client:
             for _ in range(_MAX_REDIRECTS + 1):
@@ -152,12 +152,13 @@ async def read_http(location: Location, uri: str, places: AllowedPlaces, receive
                     if response.status_code not in _REDIRECTS or target is None:
                         await _take_body(response, current, received)
                         return
-                current = urljoin(current, target)
+                redirected = True
+                current = _join(current, target)
                 location = places.check(current)
                 if location.scheme not in DEFAULT_PORTS:
                     raise ArtifactError(f"{shown(current)}: a redirect to {location.scheme} is refused")
     except ArtifactError as error:
-        if current == uri:
+        if not redirected:
             raise
         raise ArtifactError(f"{shown(uri)} redirects: {error}") from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -186,6 +187,8 @@ async def read_s3(location: Location, uri: str, options: Mapping[str, Any], rece
             f"{shown(uri)}: needs {error.name}, which is not installed: pip install 'modelstream[s3]'"
         ) from error
     settings = dict(options)
+    config = settings.get("config_kwargs", {})
+    settings["config_kwargs"] = {"http_session_cls": _session_without_redirects(), **config}
     if "region" in settings:
         client = settings.get("client_kwargs", {})
         settings["client_kwargs"] = {"region_name": settings.pop("region"), **client}
@@ -209,6 +212,11 @@ async def read_s3(location: Location, uri: str, options: Mapping[str, Any], rece
     except Exception as error:  # the edge to s3fs, botocore and aiohttp
         said = " ".join(str(error).split()) or "no more is known"
         raise ArtifactError(f"{shown(uri)}: {type(error).__name__}: {said}") from error
+
+
+def _open_itself(path: str, flags: int) -> int:
+    # Without O_NONBLOCK a named pipe would be waited for.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 async def _request(
@@ -236,6 +244,25 @@ async def _request(
         except httpx.ConnectError as error:
             failure = error
     raise ArtifactError(f"{shown(uri)}: {failure or 'no address'}") from failure
+
+
+def _session_without_redirects() -> type:
+    from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]  # it has no types
+
+    class Session(AIOHTTPSession):  # type: ignore[misc]  # it has no types
+        # aiobotocore has no setting for this, and aiohttp would follow a redirect to anywhere.
+        async def _get_session(self, proxy_url: str | None) -> SimpleNamespace:
+            session = await super()._get_session(proxy_url)
+            return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+
+    return Session
+
+
+def _join(base: str, target: str) -> str:
+    try:
+        return urljoin(base, target)
+    except ValueError as error:
+        raise ArtifactError(f"{shown(target)}: not a URI: {error}") from error
 
 
 async def _take_body(response: httpx.Response, uri: str, received: Received) -> None:
