@@ -111,7 +111,7 @@ def killed(job: ScoringJob, started: Life, models: dict[str, PublishModel]) -> K
     wait_until(lambda: job.cluster.checkpoints(started.id) > checkpoints + 1, 60, "a checkpoint")
     helpers = job.cluster.python_workers()
     with stream(job, started):
-        job.predicted(range(started.sent, started.sent + 1000))
+        job.predicted(range(started.sent, started.sent + 500))
         job.cluster.kill_task_manager()
         job.cluster.start_task_manager()
         job.said(lambda status: status.attempt > 0)
@@ -124,12 +124,11 @@ def stream(job: ScoringJob, life: Life) -> Iterator[None]:
     """Sends events all the time."""
     over = threading.Event()
 
-    def send() -> None:
+    def work() -> None:
         while not over.wait(0.05):
-            job.send(range(life.sent, life.sent + 200), "iris")
-            life.sent += 200
+            send(job, life, "iris")
 
-    sender = threading.Thread(target=send, name="sender")
+    sender = threading.Thread(target=work, name="sender")
     sender.start()
     try:
         yield
@@ -289,15 +288,15 @@ def test_changed_code_runs_or_is_refused(job: ScoringJob, changed: str) -> None:
         )
         assert "restart the TaskManagers" in entry["stacktrace"]
     else:
-        before = len(job.dead_letters())
         job.send_bytes(b"not JSON")
-        wait_until(lambda: len(job.dead_letters()) > before, 60, "the dead letter")
-        assert job.dead_letters()[-1].header("ms-message")
+        wait_until(
+            lambda: any(letter.header("ms-message") for letter in job.dead_letters()), 60, "the dead letter"
+        )
 
 
 def send(job: ScoringJob, life: Life, model: str) -> range:
     """Sends some more events; returns their ids."""
-    numbers = range(life.sent, life.sent + 100)
+    numbers = range(life.sent, life.sent + 50)
     job.send(numbers, model)
     life.sent += len(numbers)
     return numbers
