@@ -96,7 +96,7 @@ class TestByUri:
 
     def test_what_is_kept_is_refused_too_where_it_is_too_large(self, cache: Path, place: Path) -> None:
         make_store(cache, place).fetch(by_uri(place))
-        with pytest.raises(ArtifactError, match="over artifacts.max_bytes"):
+        with pytest.raises(ArtifactError, match=r"over artifacts\.max_bytes"):
             make_store(cache, place, max_bytes=100).fetch(by_uri(place))
 
 
