@@ -133,7 +133,7 @@ class ModelsConfig(_Config, frozen=True):
 
     default: str | None = None
     """The model of events that name none."""
-    formats: tuple[str, ...] = ("onnx", "pfa", "pmml")
+    formats: tuple[str, ...] = ("onnx", "pfa", "pmml", "tensorflow")
     """Formats that may be published; their libraries are imported when a worker starts."""
     max_loaded: PositiveInt = 200
     """Loaded versions a subtask; beyond it the least recently used is closed, and loaded again on demand."""

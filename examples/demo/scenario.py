@@ -20,7 +20,7 @@ FILES = {
     "iris-onnx": ("onnx", "iris-1.onnx"),
     "iris-pmml": ("pmml", "iris.pmml"),
     "iris-pfa": ("pfa", "iris.pfa"),
-    # TF
+    "iris-tf": ("tensorflow", "iris-tf.zip"),
 }
 """Each model's format and file."""
 EVENTS_PER_SECOND = 2000

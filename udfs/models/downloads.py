@@ -181,7 +181,7 @@ async def read_s3(location: Location, uri: str, options: Mapping[str, Any], rece
         ArtifactError: s3fs is not installed, or the object can't be read.
     """
     try:
-        from s3fs import S3FileSystem  # type: ignore[import-untyped]  # it has no types
+        from s3fs import S3FileSystem
     except ModuleNotFoundError as error:
         raise ArtifactError(
             f"{shown(uri)}: needs {error.name}, which is not installed: pip install 'modelstream[s3]'"
@@ -247,7 +247,7 @@ async def _request(
 
 
 def _session_without_redirects() -> type:
-    from aiobotocore.httpsession import AIOHTTPSession  # type: ignore[import-untyped]  # it has no types
+    from aiobotocore.httpsession import AIOHTTPSession
 
     class Session(AIOHTTPSession):  # type: ignore[misc]  # it has no types
         # aiobotocore has no setting for this, and aiohttp would follow a redirect to anywhere.

@@ -22,6 +22,7 @@ FORMATS: dict[str, Format] = {
     "onnx": Format("udfs.scorers.onnx", "onnx", ("onnxruntime", "onnx")),
     "pfa": Format("udfs.scorers.pfa", "pfa", ("titus",)),
     "pmml": Format("udfs.scorers.pmml", "pmml", ("pypmml",)),
+    "tensorflow": Format("udfs.scorers.tensorflow", "tensorflow", ("tensorflow",)),
 }
 """Every format by the name that updates and the command line use."""
 

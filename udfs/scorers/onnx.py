@@ -28,6 +28,7 @@ from udfs.scorers import onnx_graph
 from udfs.scorers.base import Options, Scorer, score_each
 from udfs.scorers.onnx_batching import Runner, choose_runner, json_value
 from udfs.scorers.onnx_graph import GraphTensor
+from udfs.scorers.options import OptionReader
 from udfs.scorers.tensors import TensorReader, TensorSpec, score_tensors
 
 _SILENT = 4
@@ -129,41 +130,19 @@ class _Settings:
 
     @staticmethod
     def read(options: Options) -> "_Settings":
-        known = {"batch_axis", "fields", "null", "threads"}
-        if unknown := sorted(options.keys() - known):
-            raise ModelLoadError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        values = OptionReader(options, {"batch_axis", "fields", "null", "threads"})
         return _Settings(
-            fields=_field_names(options.get("fields", ())),
-            whole=_choice(options, "batch_axis", "none"),
-            null_is_nan=_choice(options, "null", "nan"),
-            threads=_thread_count(options.get("threads", 1)),
+            fields=values.names("fields"),
+            whole=values.chosen("batch_axis", "none"),
+            null_is_nan=values.chosen("null", "nan"),
+            threads=values.count("threads", 1),
         )
-
-
-def _field_names(value: JsonValue) -> tuple[str, ...]:
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) and name for name in names):
-        raise ModelLoadError(f"option fields: expected names, as a list or comma-separated, got {value!r}")
-    return tuple(map(str, names))
 
 
 def _fields_of_metadata(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> tuple[str, ...]:
     names = onnx_graph.field_names(model)
     shapes = [spec.shape for spec in specs if not spec.optional]
     return names if shapes in ([(len(names),)], [(None,)]) else ()
-
-
-def _choice(options: Options, name: str, word: str) -> bool:
-    if name in options and options[name] != word:
-        raise ModelLoadError(f"option {name}: expected {word!r} or nothing, got {options[name]!r}")
-    return name in options
-
-
-def _thread_count(value: JsonValue) -> int:
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
-        raise ModelLoadError(f"option threads: expected a number from 1 to 1024, got {value!r}")
-    return int(text)
 
 
 def _open_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:

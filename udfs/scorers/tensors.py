@@ -34,6 +34,7 @@ __all__ = [
     "TensorSpec",
     "UnevenBatchError",
     "outputs_by_record",
+    "score_columns",
     "score_tensors",
 ]
 
@@ -232,13 +233,13 @@ def score_tensors(
         groups, errors = reader.sort_out(inputs)
         results: list[JsonValue | ScoreError] = [errors.get(row) for row in range(len(inputs))]
         for rows, columns in groups:
-            for row, outputs in zip(rows, _score_halves(reader, run, columns, len(rows)), strict=True):
+            for row, outputs in zip(rows, score_columns(reader, run, columns, len(rows)), strict=True):
                 results[row] = outputs
         return results
     try:
         return list(run(columns, len(inputs)))
     except Exception:  # noqa: BLE001 - foreign code; which record is at fault is not known yet
-        return _score_halves(reader, run, columns, len(inputs))
+        return score_columns(reader, run, columns, len(inputs))
 
 
 def outputs_by_record(names: Sequence[str], values: Sequence[Sequence[JsonValue]]) -> list[JsonValue]:
@@ -258,10 +259,20 @@ def outputs_by_record(names: Sequence[str], values: Sequence[Sequence[JsonValue]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _score_halves(
+def score_columns(
     reader: TensorReader, run: Run, columns: Columns, count: int
 ) -> list[JsonValue | ScoreError]:
-    """Run N records; halve the batch until what fails has failed alone."""
+    """Run the columns of N records; halve the batch until what fails has failed alone.
+
+    Args:
+        reader: pads the columns.
+        run: runs the model; what it raises is taken for the fault of a record that it was given.
+        columns: ``[N or more, ...]``.
+        count: N.
+
+    Returns:
+        N outputs or errors, in the order of the records.
+    """
     columns = {name: column[:count] for name, column in columns.items()}
     try:
         return list(run(reader.pad(columns), count))
@@ -273,4 +284,4 @@ def _score_halves(
         return [fault]
     half = count // 2
     rest = {name: column[half:] for name, column in columns.items()}
-    return _score_halves(reader, run, columns, half) + _score_halves(reader, run, rest, count - half)
+    return score_columns(reader, run, columns, half) + score_columns(reader, run, rest, count - half)

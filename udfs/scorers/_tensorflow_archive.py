@@ -1,0 +1,113 @@
+"""A SavedModel or a Keras file out of an archive: nothing outside the folder, nothing but files, bounded."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from udfs.errors import ModelLoadError
+
+MOST_BYTES = 8 << 30
+"""Of all unpacked files together."""
+MOST_FILES = 10_000
+
+_SAVED_MODEL = "saved_model.pb"
+_KERAS = "config.json"
+
+
+def is_keras(artifact: Path) -> bool:
+    """Whether a file is a ``.keras`` file: a zip with the layers' configuration at its top."""
+    if not zipfile.is_zipfile(artifact):
+        return False
+    with zipfile.ZipFile(artifact) as archive:
+        return _KERAS in archive.namelist() and _SAVED_MODEL not in archive.namelist()
+
+
+def unpack_saved_model(artifact: Path, folder: Path) -> Path:
+    """Unpack an archive.
+
+    Args:
+        artifact: a zip or tar file, gzipped or not.
+        folder: where to; exists, and is empty.
+
+    Returns:
+        The folder that has ``saved_model.pb``: the top, or the only one below it that has.
+
+    Raises:
+        ModelLoadError: no archive, damaged, without a SavedModel, too large, or with a member that has
+            no business there: a path outside the folder, a link, a device.
+    """
+    try:
+        if zipfile.is_zipfile(artifact):
+            with zipfile.ZipFile(artifact) as zipped:
+                _unpack(_zip_members(zipped), folder)
+        elif tarfile.is_tarfile(artifact):
+            with tarfile.open(artifact) as tarred:
+                _unpack(_tar_members(tarred), folder)
+        else:
+            raise ModelLoadError("not a SavedModel (as .zip or .tar.gz) nor a .keras file")
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise ModelLoadError(f"the archive can't be unpacked: {error}") from error
+    found = sorted(folder.rglob(_SAVED_MODEL))
+    if len(found) != 1:
+        raise ModelLoadError(f"the archive has {len(found) or 'no'} {_SAVED_MODEL}, expected one")
+    return found[0].parent
+
+
+_Member = tuple[str, IO[bytes]]
+
+
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in archive.infolist():
+        if not info.is_dir():
+            with archive.open(info) as content:
+                yield info.filename, content
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in archive:
+        if info.isdir():
+            continue
+        content = archive.extractfile(info) if info.isreg() else None
+        if content is None:
+            raise ModelLoadError(f"the archive has {info.name!r}, which is no file and no folder")
+        yield info.name, content
+
+
+def _unpack(members: Iterator[_Member], folder: Path) -> None:
+    left = MOST_BYTES
+    for number, (name, content) in enumerate(members):
+        if number >= MOST_FILES:
+            raise ModelLoadError(f"the archive has more than {MOST_FILES} files")
+        target = folder / _inside(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:
+            # What the archive says of a file's size is not believed.
+            while chunk := content.read(min(left + 1, 1 << 20)):
+                left -= len(chunk)
+                if left < 0:
+                    raise ModelLoadError(f"the archive unpacks to more than {MOST_BYTES} bytes")
+                file.write(chunk)
+
+
+def _inside(name: str) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:
+        raise ModelLoadError(f"the archive has {name!r}, a path that leads out of it")
+    return path
+
+
+def copy_keras(artifact: Path, folder: Path) -> Path:
+    """The same file under a name that Keras accepts."""
+    path = folder / "model.keras"
+    shutil.copyfile(artifact, path)
+    return path

@@ -1,0 +1,79 @@
+"""A ``.keras`` file as a SavedModel, so that there is one way to score.
+
+Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from udfs.errors import ModelLoadError
+from udfs.json_values import JsonValue
+
+
+def write_saved_model(artifact: Path, folder: Path) -> Path:
+    """Write a Keras model as a SavedModel with its own names for inputs and outputs.
+
+    Args:
+        artifact: a file whose name ends in ``.keras``.
+        folder: where to; made.
+
+    Raises:
+        ModelLoadError: Keras can't load it, or it asks for Python code that is not Keras's own.
+    """
+    _check_configuration(artifact)
+    try:
+        model = keras.saving.load_model(artifact, compile=False, safe_mode=True)
+        specs = [tf.TensorSpec(_shape(one), one.dtype, name=one.name) for one in model.inputs]
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", _serve(model), specs)
+        archive.write_out(str(folder), verbose=False)
+    except Exception as error:  # Keras raises many types
+        raise ModelLoadError(f"Keras can't load it: {' '.join(str(error).split())[:500]}") from error
+    return folder
+
+
+def _serve(model: Any) -> Any:
+    def serve(*inputs: Any) -> dict[str, Any]:
+        outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+        if isinstance(outputs, dict):
+            return outputs
+        values = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return dict(zip(model.output_names, values, strict=True))
+
+    return serve
+
+
+def _shape(tensor: Any) -> list[int | None]:
+    return [None, *tensor.shape[1:]]
+
+
+def _check_configuration(artifact: Path) -> None:
+    try:
+        with zipfile.ZipFile(artifact) as archive:
+            configuration = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelLoadError(f"not a .keras file: {error}") from error
+    for part in _parts(configuration):
+        module, name = part.get("module"), part.get("class_name")
+        # Keras imports what the configuration names: only its own modules are let through.
+        if isinstance(module, str) and module != "builtins" and module.partition(".")[0] != "keras":
+            raise ModelLoadError(f"the model asks for {module}.{name}: code outside Keras is refused")
+        if name in ("Lambda", "__lambda__", "function"):
+            raise ModelLoadError("the model has a Lambda layer: Python code in a model is refused")
+
+
+def _parts(value: JsonValue) -> Iterator[dict[str, JsonValue]]:
+    if isinstance(value, dict):
+        yield value
+        for one in value.values():
+            yield from _parts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _parts(one)
