@@ -1,26 +1,32 @@
 """A model's file as an artifact to publish: inline where it is small, else where the job can fetch it."""
 
 import hashlib
+import os
 import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from udfs.errors import ArtifactError
+from udfs.models.places import Location, shown
 from udfs.models.updates import Artifact
 
 LARGEST_INLINE = 512 * 1024
 """Bytes; in base64, and with a few checks, it fits Kafka's usual limit of a record."""
-_UPLOADS = {"file", "s3"}
+_CHUNK_BYTES = 4 * 1024 * 1024
 
 
-def make_artifact(file: Path, *, upload: str | None = None, uri: str | None = None) -> Artifact:
+def make_artifact(
+    file: Path, *, upload: str | None = None, uri: str | None = None, s3: Mapping[str, Any] | None = None
+) -> Artifact:
     """Hash a model's file and put it where the job will find it.
 
     Args:
         file: the file.
         upload: a folder's URI, ``file:`` or ``s3:``; the file is copied there under its sha256.
         uri: where the same bytes are already.
+        s3: options of s3fs, as in ``artifacts.s3`` of the configuration.
 
     Raises:
         ArtifactError: too large to be inline and no place was named, or it can't be put there.
@@ -31,11 +37,12 @@ def make_artifact(file: Path, *, upload: str | None = None, uri: str | None = No
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     if uri is not None:
-        if not urlsplit(uri).scheme:
-            raise ArtifactError(f"--uri {uri}: expected a URI, such as https://models.example/iris.onnx")
+        Location.parse(uri)
         return Artifact(sha256=sha256, uri=uri)
     if upload is not None:
-        return Artifact(sha256=sha256, uri=_upload(file, upload, sha256))
+        target = f"{upload.rstrip('/')}/{sha256}"
+        _upload(file, target, s3 or {})
+        return Artifact(sha256=sha256, uri=target)
     size = file.stat().st_size
     if size > LARGEST_INLINE:
         raise ArtifactError(
@@ -45,34 +52,48 @@ def make_artifact(file: Path, *, upload: str | None = None, uri: str | None = No
     return Artifact(sha256=sha256, inline=file.read_bytes())
 
 
-def _upload(file: Path, folder: str, sha256: str) -> str:
-    parts = urlsplit(folder)
-    if parts.scheme not in _UPLOADS:
-        raise ArtifactError(
-            f"--upload {folder}: files can be put at file: and s3: URIs; "
-            f"one that is elsewhere already is published with --uri"
-        )
-    if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
-        raise ArtifactError(f"--upload {folder}: expected file:///, and the folder's whole path")
-    target = f"{folder.rstrip('/')}/{sha256}"
+def _upload(file: Path, uri: str, s3: Mapping[str, Any]) -> None:
+    location = Location.parse(uri)
     try:
-        _copy(file, target)
+        if location.scheme == "file":
+            _copy_to_file(file, Path("/", *location.segments))
+        elif location.scheme == "s3":
+            _copy_to_s3(file, "/".join((location.host, *location.segments)), s3)
+        else:
+            raise ArtifactError(
+                f"--upload {shown(uri)}: files can be put at file: and s3: URIs; "
+                f"one that is elsewhere already is published with --uri"
+            )
+    except ArtifactError:
+        raise
     except ImportError as error:
-        raise ArtifactError(f"{target}: {error}; install modelstream[s3]") from error
-    except Exception as error:  # the stores' libraries raise errors of many families
-        raise ArtifactError(f"{target}: {type(error).__name__}: {error}") from error
-    return target
+        raise ArtifactError(
+            f"{shown(uri)}: needs s3fs, which is not installed: pip install 'modelstream[s3]'"
+        ) from error
+    except Exception as error:  # the edge to s3fs, botocore and aiohttp
+        raise ArtifactError(f"{shown(uri)}: {type(error).__name__}: {error}") from error
 
 
-def _copy(file: Path, target: str) -> None:
-    # The slowest import of the command, and most models are small.
-    from fsspec.core import url_to_fs
-
-    filesystem: Any
-    filesystem, path = url_to_fs(target)
-    if filesystem.exists(path) and filesystem.size(path) == file.stat().st_size:
+def _copy_to_file(file: Path, target: Path) -> None:
+    if target.is_file() and target.stat().st_size == file.stat().st_size:
         return
-    filesystem.makedirs(filesystem._parent(path), exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     # The name is the content's: nobody must find half of it there.
-    with filesystem.transaction, file.open("rb") as source, filesystem.open(path, "wb") as copy:
-        shutil.copyfileobj(source, copy, 4 * 1024 * 1024)
+    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+        os.replace(shutil.copyfile(file, Path(beside, target.name)), target)
+
+
+def _copy_to_s3(file: Path, target: str, options: Mapping[str, Any]) -> None:
+    import fsspec  # a slow import, and most models are small
+
+    settings = dict(options)
+    if "region" in settings:
+        settings["client_kwargs"] = {
+            "region_name": settings.pop("region"),
+            **settings.get("client_kwargs", {}),
+        }
+    filesystem: Any = fsspec.filesystem("s3", **settings)
+    if filesystem.exists(target) and filesystem.size(target) == file.stat().st_size:
+        return
+    with filesystem.transaction, file.open("rb") as source, filesystem.open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy, _CHUNK_BYTES)

@@ -15,10 +15,11 @@ from cli.output import make_table, say, write_json, write_table
 from cli.statuses import Statuses, is_about
 from connectors.client import Client, Record
 from jobs.config import JobConfig, load_config
-from udfs.errors import ConfigError, UpdateError
+from udfs.errors import ArtifactError, ConfigError, UpdateError
 from udfs.json_values import JsonValue, read_struct
 from udfs.models.catalog import Catalog, apply
 from udfs.models.known import fold_one
+from udfs.models.places import AllowedPlaces
 from udfs.models.updates import (
     ActivateModel,
     Check,
@@ -75,7 +76,7 @@ def publish(
     update = PublishModel(
         _model_id(model),
         format_name,
-        make_artifact(artifact, upload=upload, uri=uri),
+        make_artifact(artifact, upload=upload, uri=uri, s3=loaded.artifacts.s3),
         activate=activate,
         options=dict(read_format_options(option)),
         checks=_read_checks(check) if check is not None else (),
@@ -84,6 +85,7 @@ def publish(
     if _send(loaded, update, as_json):
         where = update.artifact.uri or "inline"
         say(f"published {model}{' and activated it' if activate else ''}: {format_name}, {where}")
+        _warn_of_place(loaded, update.artifact.uri)
 
 
 @app.command()
@@ -208,6 +210,8 @@ def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:
         before = read_catalog(client, config)
         after = apply(before, update, before.offset + 1, max_bytes=config.catalog.max_bytes)
         changes = after.models != before.models
+        if isinstance(update, RetireModel) and update.model.name not in before.models:
+            raise UpdateError(f"{update.reference} can't be retired: it is not published")
         if changes:
             client.send(config.topics.control, [Record(encode_update(update), update.model.name.encode())])
     if as_json:
@@ -221,6 +225,16 @@ def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:
         ):
             say(f"it is {'not ' if update.activate else ''}active: see `modelstream models activate`")
     return changes and not as_json
+
+
+def _warn_of_place(config: JobConfig, uri: str | None) -> None:
+    """Say that a job of this configuration would not fetch an artifact; the running one may be another."""
+    if uri is None:
+        return
+    try:
+        AllowedPlaces(config.artifacts.allow, config.artifacts.allow_private_addresses).check(uri)
+    except ArtifactError as error:
+        say(f"a job with this configuration will not load it: {error}")
 
 
 def _read_checks(file: Path) -> tuple[Check, ...]:

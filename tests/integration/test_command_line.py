@@ -180,6 +180,21 @@ def test_a_large_model_is_uploaded_under_its_sha256(modelstream: CommandLine, tm
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(sha256, large.read_bytes())]
 
 
+@pytest.mark.parametrize(("allowed", "warned"), [(True, False), (False, True)])
+def test_a_place_that_the_job_may_not_fetch_from_is_said(
+    modelstream: CommandLine, artifact: Path, tmp_path: Path, allowed: bool, warned: bool
+) -> None:
+    folder = (tmp_path / "models").as_uri()
+    allow = ["--set", f"artifacts.allow=[{folder}]"] if allowed else []
+
+    done = modelstream(
+        "models", "publish", "iris:1", str(artifact), "--format", "onnx", "--upload", folder, *allow
+    )
+
+    assert done.returncode == 0
+    assert ("will not load it" in done.stderr) is warned
+
+
 def test_checks_go_with_the_model(modelstream: CommandLine, artifact: Path, tmp_path: Path) -> None:
     checks = tmp_path / "checks.jsonl"
     checks.write_text('{"data": [1], "outputs": 2, "tolerance": 0.5}\n{"data": [2], "outputs": 3}\n')
@@ -243,6 +258,7 @@ def test_a_whole_model_is_retired(modelstream: CommandLine, artifact: Path) -> N
         (["activate", "iris:2"], "iris:2 can't be activated: it is not published"),
         (["retire", "iris:1"], "it is active"),
         (["retire", "iris:2"], "it is not published"),
+        (["retire", "rose", "--all"], "rose can't be retired: it is not published"),
     ],
 )
 def test_what_the_catalog_would_refuse_is_not_sent(

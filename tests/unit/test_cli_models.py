@@ -3,11 +3,14 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3  # type: ignore[import-untyped]  # it has no types
 import msgspec
 import pytest
+from moto.server import ThreadedMotoServer
 
 from cli.artifacts import LARGEST_INLINE, make_artifact
 from cli.statuses import Statuses
@@ -47,11 +50,11 @@ def test_a_place_where_the_bytes_are_is_published_with_their_sha256(file: Path) 
 def test_an_upload_that_is_there_already_stays(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     folder.mkdir()
-    first = make_artifact(file, upload=f"file://{folder}/")
+    first = make_artifact(file, upload=f"{folder.as_uri()}/")
     (copied,) = folder.iterdir()
     before = copied.stat().st_mtime_ns
 
-    assert make_artifact(file, upload=f"file://{folder}") == first
+    assert make_artifact(file, upload=folder.as_uri()) == first
     assert copied.stat().st_mtime_ns == before
 
 
@@ -70,10 +73,11 @@ def test_an_upload_of_another_length_is_written_anew(file: Path, tmp_path: Path)
     ("upload", "said"),
     [
         ("http://models.example/up", "can be put at file: and s3: URIs"),
-        ("ftp://models.example/up", "can be put at file: and s3: URIs"),
-        ("/plain/path", "can be put at file: and s3: URIs"),
-        ("file://relative/path", "the folder's whole path"),
-        ("file:relative", "the folder's whole path"),
+        ("ftp://models.example/up", "expected a URI of"),
+        ("/plain/path", "expected a URI of"),
+        ("file:///models/../secret", "are refused"),
+        ("file://host/path", "names no other host"),
+        ("file:relative", "expected an absolute path"),
         ("file:///proc/nowhere", "file:///proc/nowhere/"),
     ],
 )
@@ -82,10 +86,45 @@ def test_a_place_that_cannot_take_the_file_is_refused(file: Path, upload: str, s
         make_artifact(file, upload=upload)
 
 
-@pytest.mark.parametrize("uri", ["iris.onnx", "/models/iris.onnx", ""])
+@pytest.mark.parametrize("uri", ["iris.onnx", "/models/iris.onnx", "", "ftp://models.example/iris.onnx"])
 def test_a_place_that_is_no_uri_is_refused(file: Path, uri: str) -> None:
-    with pytest.raises(ArtifactError, match="expected a URI"):
+    with pytest.raises(ArtifactError, match="expected a URI of"):
         make_artifact(file, uri=uri)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, Any]]:
+    """Options for a server of S3 on loopback that has the bucket ``models``."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"endpoint_url": f"http://{host}:{port}", "region": "us-east-1", "key": "k", "secret": "s"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=options["endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id="k",
+        aws_secret_access_key="s",
+    )
+    client.create_bucket(Bucket="models")
+    client.close()
+    yield options
+    server.stop()
+
+
+def test_a_file_is_uploaded_to_s3_once(file: Path, s3: dict[str, Any]) -> None:
+    file.write_bytes(bytes(6 * 1024 * 1024))
+
+    artifact = make_artifact(file, upload="s3://models/iris", s3=s3)
+
+    assert artifact.uri == f"s3://models/iris/{artifact.sha256}"
+    assert make_artifact(file, upload="s3://models/iris/", s3=s3) == artifact
+
+
+def test_a_bucket_that_is_missing_is_not_made(file: Path, s3: dict[str, Any]) -> None:
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match=r"^s3://modles/.*NotFound"):
+            make_artifact(file, upload="s3://modles", s3=s3)
 
 
 def test_two_places_are_refused(file: Path) -> None:
