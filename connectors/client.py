@@ -155,7 +155,7 @@ class Client:
         Args:
             topic: its name.
             committed: leave out what open and aborted transactions wrote.
-            seconds: how long it may take.
+            seconds: how long nothing may come.
 
         Returns:
             The records, partition by partition, in the order of their offsets.
@@ -167,8 +167,11 @@ class Client:
             deadline = time.monotonic() + seconds
             while any(consumer.position(partition) < ends[partition] for partition in partitions):
                 if time.monotonic() > deadline:
-                    raise TopicError(f"{topic}: its end was not reached in {seconds:g} s")
-                for partition, records in consumer.poll(timeout_ms=_POLL_MS).items():
+                    raise TopicError(f"{topic}: not at its end, and nothing came for {seconds:g} s")
+                came = consumer.poll(timeout_ms=_POLL_MS)
+                if came:
+                    deadline = time.monotonic() + seconds
+                for partition, records in came.items():
                     found[partition] += [_record(one) for one in records if one.offset < ends[partition]]
         return [record for partition in partitions for record in found[partition]]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]  # it has no types
+import boto3
 import msgspec
 import pytest
 from moto.server import ThreadedMotoServer
