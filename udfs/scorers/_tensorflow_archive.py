@@ -3,7 +3,8 @@
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -41,11 +42,11 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
     """
     try:
         if zipfile.is_zipfile(artifact):
-            with zipfile.ZipFile(artifact) as zipped:
-                _unpack(_zip_members(zipped), folder)
+            with zipfile.ZipFile(artifact) as zipped, closing(_zip_members(zipped)) as members:
+                _unpack(members, folder)
         elif tarfile.is_tarfile(artifact):
-            with tarfile.open(artifact) as tarred:
-                _unpack(_tar_members(tarred), folder)
+            with tarfile.open(artifact) as tarred, closing(_tar_members(tarred)) as members:
+                _unpack(members, folder)
         else:
             raise ModelLoadError("not a SavedModel (as .zip or .tar.gz) nor a .keras file")
     except (
@@ -66,14 +67,14 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
 _Member = tuple[str, IO[bytes]]
 
 
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
+def _zip_members(archive: zipfile.ZipFile) -> Generator[_Member, None, None]:
     for info in archive.infolist():
         if not info.is_dir():
             with archive.open(info) as content:
                 yield info.filename, content
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+def _tar_members(archive: tarfile.TarFile) -> Generator[_Member, None, None]:
     for info in archive:
         if info.isdir():
             continue
