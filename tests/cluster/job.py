@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
+import sysconfig
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -160,6 +164,18 @@ class ScoringJob:
             yield from records
             if time.monotonic() > end:
                 raise AssertionError(f"{missing()} did not come in {deadline:g} s")
+
+
+def zip_environment(folder: Path) -> Path:
+    """A virtual environment as `-pyarch` takes it: copies, because links do not survive.
+
+    It stays small by having the packages of this one, where they are.
+    """
+    environment = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--copies", "--without-pip", environment], check=True)
+    packages = environment / "lib" / "python3.11" / "site-packages"
+    (packages / "outer.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return Path(shutil.make_archive(str(environment), "zip", folder, "venv"))
 
 
 def lives(process: psutil.Process) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from devtools.broker import Broker
 from devtools.cluster import Cluster
-from tests.cluster.job import Package, ScoringJob, iris_onnx, iris_pmml, lives
+from tests.cluster.job import Package, ScoringJob, iris_onnx, iris_pmml, lives, zip_environment
 from tests.waiting import wait_until
 from udfs.models.updates import ActivateModel, PublishModel
 from udfs.records import ModelId
@@ -275,9 +275,23 @@ def test_each_event_of_a_job_that_was_killed_rescaled_and_restored_has_one_predi
 
 @pytest.fixture(scope="module")
 def changed(job: ScoringJob, restored: Life, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The job with other code, on TaskManagers that have run it."""
-    savepoint = job.cluster.stop_job(restored.id)
-    return job.submit(Package(tmp_path_factory.mktemp("changed")), "-s", savepoint)
+    """Other code of the job on TaskManagers that have run it; a worker gets an environment with it."""
+    folder = tmp_path_factory.mktemp("changed")
+    options: list[str | Path] = ["-s", job.cluster.stop_job(restored.id)]
+    if job.execution == "process":
+        options += ["-pyarch", zip_environment(folder), "-pyexec", "venv.zip/venv/bin/python"]
+    return job.submit(Package(folder / "package"), *options)
+
+
+@pytest.mark.usefixtures("changed")
+def test_a_worker_runs_in_the_environment_that_was_shipped(job: ScoringJob) -> None:
+    if job.execution == "embedded":
+        pytest.skip("an embedded job takes its TaskManager's environment")
+
+    def programs() -> list[str]:
+        return [program for worker in job.cluster.python_workers() for program in worker.cmdline()[:1]]
+
+    wait_until(lambda: "venv.zip/venv/bin/python" in programs(), 60, "the worker")
 
 
 def test_changed_code_runs_or_is_refused(job: ScoringJob, changed: str) -> None:
