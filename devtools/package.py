@@ -1,7 +1,9 @@
 """Build what ``flink run`` needs: ``python -m devtools.package JAR FOLDER``.
 
 The folder then holds ``modelstream.zip`` (the Python packages, for ``-pyfs``), ``modelstream-flink.jar``
-(for ``-j``) and ``score_events.py`` (the job, for ``-py``).
+(for ``-j``) and ``score_events.py`` (the job, for ``-py``)::
+
+    flink run -d -py score_events.py -pyfs modelstream.zip -j modelstream-flink.jar --config job.yaml
 """
 
 import shutil

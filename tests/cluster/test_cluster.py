@@ -9,6 +9,7 @@ import pytest
 
 from devtools.cluster import Cluster
 from devtools.processes import ProcessError
+from tests.cluster.job import lives
 from tests.waiting import wait_until
 
 COUNTING = """
@@ -43,14 +44,6 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     job = tmp_path_factory.mktemp("job") / "counting.py"
     job.write_text(COUNTING)
     return job
-
-
-def lives(process: psutil.Process) -> bool:
-    """An orphan that ended may stay in the process table where init does not reap."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @contextmanager

@@ -273,6 +273,11 @@ def test_each_event_of_a_job_that_was_killed_rescaled_and_restored_has_one_predi
     assert Counter(one.id for one in job.predictions() if one.id in sent) == Counter(sent)
 
 
+@pytest.mark.usefixtures("restored")
+def test_a_broken_event_has_one_dead_letter_after_all_that(job: ScoringJob) -> None:
+    assert [letter.value for letter in job.dead_letters()] == [b"not JSON"]
+
+
 @pytest.fixture(scope="module")
 def changed(job: ScoringJob, restored: Life, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Other code of the job on TaskManagers that have run it; a worker gets an environment with it."""
