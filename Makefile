@@ -57,6 +57,10 @@ format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+.PHONY: bench
+bench: setup ## measure throughput, latency, CPU and memory (about 30 minutes); QUICK=1 takes 8
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 .PHONY: package
 package: $(HAVE_VENV) $(JAR) ## build what `flink run` needs into dist/
 	@$(BIN)/python -m devtools.package $(JAR) dist

@@ -1,0 +1,222 @@
+"""Measure everything in one go: ``python -m benchmarks [--quick]``."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import in_process, latency, programs
+from benchmarks.figures import Figure, at_least, at_most, calibrate, median, show, write
+from benchmarks.stand import Program, Run, Stand, iris_event, iris_event_for
+from devtools import ROOT
+from devtools.broker import Broker
+from devtools.topics import create_topic
+
+RESULTS = Path(__file__).parent / "results.json"
+_EVENTS = 3_000_000
+_MODELS = 100
+_GENERATED = (500_000, 4_000_000)
+_ONNX, _NAIVE, _PLAIN = "onnx", "naive onnx", "plain loop"
+
+Subjects = dict[str, tuple[Callable[[], Program], int]]
+"""Programs to compare by name, and how many outcomes each is measured over."""
+
+
+class Bench:
+    """All measurements, on one stand."""
+
+    def __init__(self, stand: Stand, console: Console, repeats: int, seconds: float) -> None:
+        self.figures: list[Figure] = []
+        self._stand = stand
+        self._console = console
+        self._repeats = repeats
+        self._seconds = seconds
+
+    def fill(self) -> None:
+        """Write the events that are scored again and again."""
+        self._console.print(f"writing {_EVENTS:,} events", style="dim")
+        self._stand.fill("iris", _EVENTS, iris_event)
+
+    def throughput(self) -> None:
+        """ONNX from Kafka to Kafka, beside the naive job and the plain loop."""
+        runs = self._measure(
+            {
+                _ONNX: (lambda: programs.job(self._stand, "iris"), 2_500_000),
+                _NAIVE: (lambda: programs.naive_job(self._stand, "iris"), 300_000),
+                _PLAIN: (lambda: programs.plain_loop(self._stand, "iris"), 2_500_000),
+            }
+        )
+        ours, naive, plain = (_rate(runs[name]) for name in (_ONNX, _NAIVE, _PLAIN))
+        self.figures += [
+            Figure("ONNX, Kafka to Kafka", ours, "events/s"),
+            Figure("naive PyFlink job, ONNX", naive, "events/s"),
+            Figure("plain confluent-kafka loop, ONNX", plain, "events/s"),
+            at_least("ONNX beside the naive job", ours / naive, "times", 6),
+            at_least("ONNX beside the plain loop", ours / plain, "times", 0.5),
+        ]
+        for name in (_ONNX, _NAIVE, _PLAIN):
+            cpu = median([run.cpu_seconds_per_million for run in runs[name]])
+            self.figures.append(Figure(f"CPU, {name}", cpu, "s per million events"))
+        self._memory("embedded", runs[_ONNX])
+
+    def other_ways(self) -> None:
+        """ONNX beside processes, exactly once, and with 100 models in one job."""
+        self._console.print(f"writing {_EVENTS // 2:,} events for {_MODELS} models", style="dim")
+        self._stand.fill("spread", _EVENTS // 2, iris_event_for(_MODELS))
+        runs = self._measure(
+            {
+                "one model": (lambda: programs.job(self._stand, "iris"), 1_400_000),
+                "many models": (lambda: programs.job(self._stand, "spread", models=_MODELS), 1_400_000),
+                "exactly once": (
+                    lambda: programs.job(self._stand, "iris", delivery="exactly-once"),
+                    2_500_000,
+                ),
+                "process": (lambda: programs.job(self._stand, "iris", execution="process"), 2_500_000),
+            }
+        )
+        one = _rate(runs["one model"])
+        self.figures += [
+            Figure("ONNX, exactly once", _rate(runs["exactly once"]), "events/s"),
+            Figure("ONNX, Python in a process beside Flink", _rate(runs["process"]), "events/s"),
+            at_least(f"{_MODELS} models beside one", _rate(runs["many models"]) / one, "times", 0.7),
+        ]
+        self._memory("process", runs["process"])
+        self._memory(f"{_MODELS} models", runs["many models"])
+
+    def formats(self) -> None:
+        """The other formats beside naive jobs of theirs."""
+        sizes = {
+            "pmml": (600_000, 15_000, 12),
+            "tensorflow": (1_500_000, 25_000, 30),
+            "pfa": (200_000, 100_000, 1.5),
+        }
+        for name, (ours, naive, goal) in sizes.items():
+            runs = self._measure(
+                {
+                    name: (partial(programs.job, self._stand, "iris", name), ours),
+                    f"naive {name}": (partial(programs.naive_job, self._stand, "iris", name), naive),
+                }
+            )
+            rate, other = _rate(runs[name]), _rate(runs[f"naive {name}"])
+            self.figures += [
+                Figure(f"{name}, Kafka to Kafka", rate, "events/s"),
+                Figure(f"naive PyFlink job, {name}", other, "events/s"),
+                at_least(f"{name} beside the naive job", rate / other, "times", goal),
+            ]
+
+    def without_broker(self) -> None:
+        """The engine alone, and the job between a generator and nothing."""
+        path = programs.IRIS / programs.FILES["onnx"]
+        self._console.print("the engine in this process", style="dim")
+        engine, loop = in_process.measure(path, 2 * self._repeats + 1)
+        rates = []
+        for _ in range(self._repeats):
+            few, many = (self._generator_seconds(count, path) for count in _GENERATED)
+            rates.append((_GENERATED[1] - _GENERATED[0]) / (many - few))
+            self._console.print(f"  generator: {rates[-1]:,.0f} events/s", style="dim")
+        self.figures += [
+            Figure("plain batched loop in one process", loop, "events/s"),
+            Figure("engine alone", engine, "events/s"),
+            at_least("engine beside the plain batched loop", engine / loop, "times", 0.5),
+            Figure("job between a generator and nothing", median(rates), "events/s"),
+            at_least("that job beside the plain batched loop", median(rates) / loop, "times", 0.4),
+        ]
+
+    def latency(self, execution: str, per_second: int, goals: tuple[float, float]) -> None:
+        """Latency of the job at a rate."""
+        found = []
+        for _ in range(self._repeats):
+            events = f"paced-{self._stand.number()}"
+            create_topic(self._stand.bootstrap, events)
+            program = programs.job(self._stand, events, execution=execution)
+            found.append(latency.measure(self._stand, program, events, per_second, self._seconds))
+            self._console.print(
+                f"  {execution}, {per_second:,}/s: p50 {found[-1].p50:.1f} ms, p99 {found[-1].p99:.1f} ms",
+                style="dim",
+            )
+        name = f"{per_second:,} events/s, {execution}"
+        self.figures += [
+            at_most(f"p50 at {name}", median([one.p50 for one in found]), "ms", goals[0]),
+            at_most(f"p99 at {name}", median([one.p99 for one in found]), "ms", goals[1]),
+        ]
+
+    def naive_latency(self) -> None:
+        """Latency of the naive job."""
+        events = f"paced-{self._stand.number()}"
+        create_topic(self._stand.bootstrap, events)
+        program = programs.naive_job(self._stand, events)
+        found = latency.measure(self._stand, program, events, 500, self._seconds)
+        self.figures.append(Figure("p50 at 500 events/s, naive job", found.p50, "ms"))
+
+    def _measure(self, subjects: Subjects) -> dict[str, list[Run]]:
+        """Measure each in turn, and all of them again: the machine's speed changes from minute to minute."""
+        runs: dict[str, list[Run]] = defaultdict(list)
+        for _ in range(self._repeats):
+            for name, (make, outcomes) in subjects.items():
+                run = self._stand.measure(make(), outcomes)
+                runs[name].append(run)
+                self._console.print(
+                    f"  {name}: {run.events_per_second:,.0f} events/s, "
+                    f"{run.cpu_seconds_per_million:.1f} CPU s a million   (calibration {calibrate():.1f})",
+                    style="dim",
+                )
+        return runs
+
+    def _memory(self, way: str, runs: list[Run]) -> None:
+        for name in sorted({name for run in runs for name in run.peak_mib}):
+            if name in ("java", "python", "python3"):
+                peak = max(run.peak_mib.get(name, 0) for run in runs)
+                self.figures.append(Figure(f"peak memory of {name}, {way}", peak, "MiB"))
+
+    def _generator_seconds(self, events: int, model: Path) -> float:
+        command = [sys.executable, "-m", "benchmarks.generator_job", str(events), str(model)]
+        folder = self._stand.folder / f"generator-{self._stand.number()}"
+        done = subprocess.run(
+            [*command, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr[-3000:])
+        return float(done.stdout.split()[-1])
+
+
+def main() -> None:
+    """Measure, print a table and write benchmarks/results.json."""
+    parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
+    parser.add_argument("--quick", action="store_true", help="the main figures, in less than 8 minutes")
+    quick: bool = parser.parse_args().quick
+    console = Console()
+    with (
+        tempfile.TemporaryDirectory(prefix="modelstream-bench-", ignore_cleanup_errors=True) as folder,
+        Broker.start(Path(folder), heap="1g") as broker,
+    ):
+        stand = Stand(broker.bootstrap, Path(folder))
+        bench = Bench(stand, console, repeats=2 if quick else 3, seconds=10 if quick else 15)
+        bench.figures.append(Figure("calibration: a plain Python loop", calibrate(), "million turns/s"))
+        bench.fill()
+        bench.throughput()
+        bench.latency("embedded", 500, (12, 35))
+        if not quick:
+            bench.latency("process", 500, (30, 60))
+            for rate in (5_000, 50_000):
+                bench.latency("embedded", rate, (24, 70))
+                bench.latency("process", rate, (60, 120))
+            bench.naive_latency()
+            bench.other_ways()
+            bench.formats()
+            bench.without_broker()
+    show(bench.figures, console)
+    write(bench.figures, RESULTS if not quick else RESULTS.with_name("results-quick.json"))
+
+
+def _rate(runs: list[Run]) -> float:
+    return median([run.events_per_second for run in runs])
+
+
+if __name__ == "__main__":
+    main()
