@@ -59,9 +59,7 @@ def write(figures: list[Figure], path: Path) -> None:
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "python": platform.python_version(),
-        "load_before": None,
     }
-    machine.pop("load_before")
     results = {
         "machine": machine,
         "versions": {package: version(package) for package in PACKAGES},

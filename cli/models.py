@@ -212,14 +212,14 @@ def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:
         changes = after.models != before.models
         if isinstance(update, RetireModel) and update.model.name not in before.models:
             raise UpdateError(f"{update.reference} can't be retired: it is not published")
-        if changes:
-            client.send(config.topics.control, [Record(encode_update(update), update.model.name.encode())])
+        # Also where nothing changes: saying it again is how a version that failed to load is tried again.
+        client.send(config.topics.control, [Record(encode_update(update), update.model.name.encode())])
     if as_json:
         write_json(
             [{"model": update.reference, "type": type(update).__struct_config__.tag, "changed": changes}]
         )
     elif not changes:
-        say(f"nothing to do: {update.reference} is so already")
+        say(f"{update.reference} is so already; where it failed to load, the job tries again")
         if isinstance(update, PublishModel) and update.activate != (
             before.models[update.model.name].active == update.model.version
         ):

@@ -22,7 +22,7 @@ _CONSUMER_DEFAULTS = {"isolation.level": "read_committed"}
 _EVENTS_DEFAULTS = {"partition.discovery.interval.ms": "60000"}
 _CONTROL_DEFAULTS = {"partition.discovery.interval.ms": "-1"}
 _PRODUCER_DEFAULTS = {
-    "linger.ms": "5",
+    "linger.ms": "2",
     "batch.size": "262144",
     "max.request.size": "33554432",
 }

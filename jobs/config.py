@@ -10,6 +10,7 @@ import yaml
 
 from udfs.errors import ArtifactError, ConfigError
 from udfs.models.places import AllowedPlaces
+from udfs.scorers import FORMATS
 
 Topic = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
@@ -21,6 +22,16 @@ class Duration(float):
 
 class ByteSize(int):
     """Bytes; in YAML a number of bytes, or text such as ``512KiB``, ``4MiB``, ``1GiB``."""
+
+
+def _check_at_least(key: str, value: float, least: float) -> None:
+    if value < least:
+        raise ValueError(f"{key}: expected at least {least:g}, got {value:g}")
+
+
+def _check_at_most(key: str, value: float, most: float) -> None:
+    if value > most:
+        raise ValueError(f"{key}: expected at most {most:g}, got {value:g}")
 
 
 class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -83,10 +94,17 @@ class BatchingConfig(_Config, frozen=True):
 
     max_events: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     max_bytes: ByteSize = ByteSize(4 * 1024 * 1024)
-    interval: Duration = Duration(0.01)
-    """Least time between two batches that are not full: at low rates the first event waits for nothing."""
+    interval: Duration | None = None
+    """Least time between two batches that are not full: at low rates the first event waits for nothing.
+    By default 5 ms, and 10 ms where ``execution`` is ``process``, which takes fewer batches a second."""
     heartbeat: Duration = Duration(0.2)
     """After this long without an event an empty batch lets the job report and release what it holds."""
+
+    def __post_init__(self) -> None:
+        _check_at_least("max_bytes", self.max_bytes, 1024)
+        _check_at_most("max_bytes", self.max_bytes, 512 * 1024 * 1024)
+        _check_at_least("interval", self.interval or 0, 0)
+        _check_at_least("heartbeat", self.heartbeat, 0.01)
 
 
 class ArtifactsConfig(_Config, frozen=True):
@@ -94,7 +112,7 @@ class ArtifactsConfig(_Config, frozen=True):
 
     max_bytes: ByteSize = ByteSize(1024 * 1024 * 1024)
     cache_folder: str | None = None
-    """Where artifacts are kept by sha256; by default a folder of the worker's temporary folder."""
+    """Where artifacts are kept by sha256; by default the user's own below the worker's temporary folder."""
     allow: tuple[str, ...] = ()
     """URIs of the folders, buckets or files that artifacts may come from; none: inline only."""
     allow_private_addresses: tuple[str, ...] = ()
@@ -105,6 +123,7 @@ class ArtifactsConfig(_Config, frozen=True):
     """Options of s3fs, such as ``endpoint_url`` and ``region``."""
 
     def __post_init__(self) -> None:
+        _check_at_least("timeout", self.timeout, 0.001)
         try:
             AllowedPlaces(self.allow, self.allow_private_addresses)
         except ArtifactError as error:
@@ -127,6 +146,9 @@ class HoldConfig(_Config, frozen=True):
     max_events: PositiveInt = 10_000
     max_bytes: ByteSize = ByteSize(16 * 1024 * 1024)
 
+    def __post_init__(self) -> None:
+        _check_at_least("hold", self.hold, 0.001)
+
 
 class ModelsConfig(_Config, frozen=True):
     """Serving."""
@@ -138,6 +160,10 @@ class ModelsConfig(_Config, frozen=True):
     max_loaded: PositiveInt = 200
     """Loaded versions a subtask; beyond it the least recently used is closed, and loaded again on demand."""
 
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.formats if name not in FORMATS]:
+            raise ValueError(f"formats: unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+
 
 class CheckpointsConfig(_Config, frozen=True):
     """Checkpoints; the folder is the cluster's (``execution.checkpointing.dir``) unless named here."""
@@ -145,6 +171,10 @@ class CheckpointsConfig(_Config, frozen=True):
     interval: Duration = Duration(1)
     timeout: Duration = Duration(600)
     folder: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_at_least("interval", self.interval, 0.01)
+        _check_at_least("timeout", self.timeout, 0.01)
 
 
 class JobConfig(_Config, frozen=True):

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 from py4j.protocol import Py4JJavaError
@@ -11,7 +10,7 @@ from pyflink.datastream import StreamExecutionEnvironment
 
 from connectors import _java
 from jobs.config import JobConfig
-from jobs.score_events import prepare
+from jobs.score_events import prepare, state_folder
 from udfs.errors import JobError
 
 _POLL_SECONDS = 0.2
@@ -39,10 +38,9 @@ def _run(env: StreamExecutionEnvironment, config: JobConfig) -> str | None:
         while not client.getJobStatus().get().isGloballyTerminalState():
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
-        folder = config.checkpoints.folder or (Path.cwd() / "savepoints").as_uri()
         canonical = _java.jvm().org.apache.flink.core.execution.SavepointFormatType.CANONICAL
         try:
-            return str(client.stopWithSavepoint(False, folder, canonical).get())
+            return str(client.stopWithSavepoint(False, state_folder(config), canonical).get())
         except Py4JJavaError as error:
             raise JobError(f"the job could not be stopped with a savepoint: {_cause(error)}") from error
     try:

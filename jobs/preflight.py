@@ -8,7 +8,7 @@ from jobs.config import JobConfig
 from jobs.topics import CONTROL_SETTINGS
 from udfs.errors import ConfigError
 from udfs.models.known import KnownCatalog, fold
-from udfs.outputs import OutputLimits
+from udfs.outputs import SMALLEST_LIMIT, OutputLimits
 
 
 def check_topics(config: JobConfig) -> OutputLimits:
@@ -28,11 +28,19 @@ def check_topics(config: JobConfig) -> OutputLimits:
         raise ConfigError(f"{', '.join(missing)}: no such topic in Kafka at {config.kafka.bootstrap_servers}")
     _check_control(config, topics[config.topics.control])
     predictions, dead_letters = topics[config.topics.predictions], topics[config.topics.dead_letters]
+    _check_output("topics.predictions", config.topics.predictions, predictions)
+    _check_output("topics.dead_letters", config.topics.dead_letters, dead_letters)
     producer = kafka.producer_properties(config.kafka.producer_properties())
     stamps_itself = predictions.settings.get("message.timestamp.type") == "LogAppendTime"
+    dead_letter_bytes = _largest_record(dead_letters, producer)
+    if dead_letter_bytes < SMALLEST_LIMIT:
+        raise ConfigError(
+            f"topics.dead_letters ({config.topics.dead_letters}): takes records of {dead_letter_bytes} bytes "
+            f"(max.message.bytes, max.request.size); dead letters need {SMALLEST_LIMIT}"
+        )
     return OutputLimits(
         prediction_bytes=_largest_record(predictions, producer),
-        dead_letter_bytes=_largest_record(dead_letters, producer),
+        dead_letter_bytes=dead_letter_bytes,
         ahead_ms=None if stamps_itself else _bound(predictions, "message.timestamp.after.max.ms"),
         behind_ms=None if stamps_itself else _bound(predictions, "message.timestamp.before.max.ms"),
     )
@@ -63,6 +71,14 @@ def _check_control(config: JobConfig, control: TopicDescription) -> None:
                 f"{name}: {setting}={actual} can lose models; set it to {value}, "
                 f"or allow it with catalog.allow_unsafe_control_topic: true"
             )
+
+
+def _check_output(key: str, name: str, topic: TopicDescription) -> None:
+    if "compact" in topic.settings.get("cleanup.policy", ""):
+        raise ConfigError(
+            f"{key} ({name}): cleanup.policy={topic.settings['cleanup.policy']} refuses records without a "
+            f"key, which events may be; set it to delete"
+        )
 
 
 def _largest_record(topic: TopicDescription, producer: Mapping[str, str]) -> int:

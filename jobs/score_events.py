@@ -16,6 +16,7 @@ from jobs.preflight import check_topics, read_catalog
 from jobs.topology import build
 from udfs.errors import ConfigError
 
+_UNALIGNED = "execution.checkpointing.unaligned.enabled"
 _EXECUTION_MODES = {"embedded": "thread", "process": "process"}
 
 
@@ -51,6 +52,8 @@ def make_environment(config: JobConfig) -> StreamExecutionEnvironment:
         # The embedded interpreter is found as a shell would find it, before this process starts Java.
         folder = os.path.dirname(sys.executable)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"
+        # A MiniCluster would run them as threads of this process, which is no wall.
+        os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  # PyFlink's own spelling
     settings = Configuration()
     for key, value in flink_settings(config).items():
         settings.set_string(key, value)
@@ -68,27 +71,37 @@ def flink_settings(config: JobConfig) -> dict[str, str]:
     """Flink's settings: the job's own, under those that the configuration names."""
     settings: dict[str, Any] = {
         "python.execution-mode": _EXECUTION_MODES[config.execution],
-        # A micro-batch is a bundle: waiting for more of them would only add latency.
-        "python.fn-execution.bundle.size": 1,
+        # A bundle's round trip to the process costs milliseconds: a few batches share one, if they come soon.
+        "python.fn-execution.bundle.size": 4,
+        "python.fn-execution.bundle.time": 5,
         "pipeline.object-reuse": True,
         "execution.buffer-timeout.interval": "1 ms",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "execution.checkpointing.timeout": f"{round(config.checkpoints.timeout * 1000)} ms",
     }
-    if config.checkpoints.folder is not None:
-        settings["execution.checkpointing.dir"] = config.checkpoints.folder
+    if config.checkpoints.folder is not None or _is_local():
+        settings["execution.checkpointing.dir"] = state_folder(config)
     if _is_local():  # a cluster's own configuration names its interpreter
         settings["python.executable"] = sys.executable
         settings["python.client.executable"] = sys.executable
     settings.update(config.flink)
+    # Of what is held, some is in no state between a roll call and the batch behind it: no barrier may pass.
+    if str(config.flink.get(_UNALIGNED, False)).lower() != "false":
+        raise ConfigError(f"flink.{_UNALIGNED}: this job needs aligned checkpoints")
+    settings[_UNALIGNED] = False
     return {
         key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings.items()
     }
 
 
+def state_folder(config: JobConfig) -> str:
+    """Where a local run keeps checkpoints and savepoints: as configured, else below the working folder."""
+    return config.checkpoints.folder or (Path.cwd() / "modelstream-state" / config.name).as_uri()
+
+
 def _is_local() -> bool:
     """Whether Python starts Flink; under ``flink run`` it is the other way round."""
-    return "FLINK_CONF_DIR" not in os.environ
+    return "PYFLINK_GATEWAY_PORT" not in os.environ
 
 
 def _parse(argv: Sequence[str]) -> tuple[Path | None, list[str]]:

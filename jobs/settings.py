@@ -1,14 +1,14 @@
 """What each part of the graph is told, out of the job's configuration."""
 
-import tempfile
-from pathlib import Path
-
 from connectors.batching import BatchingSettings
 from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, StatusesSettings
 from jobs.config import HoldConfig, JobConfig
 from udfs.models.artifacts import ArtifactSettings
 from udfs.outputs import OutputLimits
 from udfs.score_batches import ServingSettings
+
+_INTERVALS = {"embedded": 0.005, "process": 0.01}
+"""Seconds between batches: a process beside Flink takes fewer of them."""
 
 
 def events_settings(config: JobConfig) -> EventsSettings:
@@ -33,10 +33,12 @@ def control_settings(config: JobConfig) -> ControlSettings:
 
 def batching_settings(config: JobConfig) -> BatchingSettings:
     """When a micro-batch leaves."""
+    asked = config.batching.interval
+    interval = _INTERVALS[config.execution] if asked is None else asked
     return BatchingSettings(
         max_events=config.batching.max_events,
         max_bytes=config.batching.max_bytes,
-        interval_ms=round(config.batching.interval * 1000),
+        interval_ms=round(interval * 1000),
         heartbeat_ms=round(config.batching.heartbeat * 1000),
     )
 
@@ -44,7 +46,6 @@ def batching_settings(config: JobConfig) -> BatchingSettings:
 def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings:
     """What a subtask has to know."""
     hold = config.missing_model
-    default_folder = Path(tempfile.gettempdir()) / "modelstream-artifacts"
     return ServingSettings(
         job=config.name,
         limits=limits,
@@ -56,7 +57,7 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
         if isinstance(hold, HoldConfig)
         else None,
         artifacts=ArtifactSettings(
-            folder=config.artifacts.cache_folder or str(default_folder),
+            folder=config.artifacts.cache_folder,
             max_bytes=int(config.artifacts.max_bytes),
             timeout=float(config.artifacts.timeout),
             allow=config.artifacts.allow,

@@ -23,7 +23,8 @@ def build(
     """
     events = kafka.read_events(env, settings.events_settings(config))
     control = settings.control_settings(config)
-    updates = kafka.read_updates(env, control, known.next_offset).broadcast(CATALOG)
+    # The last record that is known comes once more: with it the catalog gets into the state.
+    updates = kafka.read_updates(env, control, max(0, known.next_offset - 1)).broadcast(CATALOG)
     batches = batching.micro_batches(events, settings.batching_settings(config))
     scoring = ScoreBatches(known, settings.serving_settings(config, limits))
     scored = batches.connect(updates).process(scoring, OUTCOMES).name("score batches").uid("score-batches")

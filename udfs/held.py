@@ -49,6 +49,8 @@ class HeldEvents:
         self._entries: list[tuple[HeldEvent, float]] = []
         self._bytes = 0
         self._written = 0.0
+        self.arrivals = 0
+        """How many events were ever held."""
         self.changed = False
         """Whether the state must be written again."""
 
@@ -64,6 +66,7 @@ class HeldEvents:
         for event in events:
             self._entries.append((event, now - event.waited))
             self._bytes += event.size
+            self.arrivals += 1
             self.changed = True
 
     def take_ready(self, is_ready: Callable[[str], bool]) -> list[HeldEvent]:

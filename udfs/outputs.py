@@ -1,5 +1,6 @@
 """What may be written: dead letters, and the limits that the output topics and the client set."""
 
+import math
 import struct
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,8 +11,10 @@ from udfs.records import Header
 
 RECORD_OVERHEAD = 1024
 """Bytes that a record may need beside its value, envelope and details: framing and ``ms-source``."""
-MESSAGE_CHARACTERS = 2000
-"""Longest text of an error in a header."""
+MESSAGE_BYTES = 2000
+"""Longest text in a header."""
+SMALLEST_LIMIT = 16 * 1024
+"""What a dead letter's headers, and the key and value that are left of it, surely fit in."""
 
 _TIMESTAMP = struct.Struct("<q")
 _TIMESTAMP_AT = 13
@@ -30,24 +33,34 @@ class OutputLimits(NamedTuple):
 
     def timestamp_errors(self, batch: EventBatch, now_ms: int) -> dict[int, EncodeError]:
         """The events whose timestamp the predictions topic would refuse, by their index."""
-        latest = None if self.ahead_ms is None else now_ms + self.ahead_ms
-        earliest = None if self.behind_ms is None else now_ms - self.behind_ms
-        if (latest is None or batch.latest <= latest) and (earliest is None or batch.earliest >= earliest):
+        latest, earliest = self._bounds(now_ms)
+        if batch.latest <= latest and batch.earliest >= earliest:
             return {}
-        errors: dict[int, EncodeError] = {}
-        for index in range(len(batch.values)):
-            (timestamp,) = _TIMESTAMP.unpack_from(batch.envelope(index), _TIMESTAMP_AT)
-            if latest is not None and timestamp > latest:
-                errors[index] = EncodeError(
-                    f"timestamp {timestamp} is over {self.ahead_ms} ms ahead of the clock, which the "
-                    f"predictions topic refuses (message.timestamp.after.max.ms)"
-                )
-            elif earliest is not None and 0 <= timestamp < earliest:
-                errors[index] = EncodeError(
-                    f"timestamp {timestamp} is over {self.behind_ms} ms behind the clock, which the "
-                    f"predictions topic refuses (message.timestamp.before.max.ms)"
-                )
-        return errors
+        errors = {
+            index: self.timestamp_error(batch.envelope(index), now_ms) for index in range(len(batch.values))
+        }
+        return {index: error for index, error in errors.items() if error is not None}
+
+    def timestamp_error(self, envelope: bytes, now_ms: int) -> EncodeError | None:
+        """Why the predictions topic would refuse the timestamp of an event, None where it would not."""
+        (timestamp,) = _TIMESTAMP.unpack_from(envelope, _TIMESTAMP_AT)
+        latest, earliest = self._bounds(now_ms)
+        if timestamp > latest:
+            return EncodeError(
+                f"timestamp {timestamp} is over {self.ahead_ms} ms ahead of the clock, which the "
+                f"predictions topic refuses (message.timestamp.after.max.ms)"
+            )
+        if 0 <= timestamp < earliest:
+            return EncodeError(
+                f"timestamp {timestamp} is over {self.behind_ms} ms behind the clock, which the "
+                f"predictions topic refuses (message.timestamp.before.max.ms)"
+            )
+        return None
+
+    def _bounds(self, now_ms: int) -> tuple[float, float]:
+        latest = math.inf if self.ahead_ms is None else now_ms + self.ahead_ms
+        earliest = -math.inf if self.behind_ms is None else now_ms - self.behind_ms
+        return latest, earliest
 
     def size_error(self, prediction: bytes, envelope: bytes) -> EncodeError | None:
         """Why a prediction is too large for its topic, None where it is not."""
@@ -91,11 +104,11 @@ def dead_letter(
     headers: list[tuple[str, bytes | None]] = [
         (Header.STAGE, (error.stage or "score").encode()),
         (Header.ERROR, type(error).__name__.encode()),
-        (Header.MESSAGE, str(error)[:MESSAGE_CHARACTERS].encode("utf-8", "replace")),
+        (Header.MESSAGE, _cut(str(error))),
         (Header.AT, at.astimezone(UTC).isoformat(timespec="milliseconds").encode()),
     ]
     if model is not None:
-        headers.append((Header.MODEL, model[:MESSAGE_CHARACTERS].encode("utf-8", "replace")))
+        headers.append((Header.MODEL, _cut(model)))
     details = encode_headers(headers)
     room = limits.dead_letter_bytes - RECORD_OVERHEAD - len(details)
     if len(value) + len(envelope) <= room:
@@ -108,6 +121,11 @@ def dead_letter(
         envelope = encode_envelope(record._replace(key=key))
     cut = value[: max(0, room - len(envelope))]
     return Outcome(OutcomeKind.DEAD_LETTER, cut, envelope, encode_headers(headers))
+
+
+def _cut(text: str) -> bytes:
+    """A text's UTF-8, no longer than MESSAGE_BYTES, and never half a character."""
+    return text.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore").encode()
 
 
 def _longest_envelope(batch: EventBatch) -> int:

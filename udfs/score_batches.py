@@ -87,7 +87,9 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
             self._held_state.clear()
             return ()
         if not self._adopted:
+            # What is held from here on is written with this very batch.
             self._adopt_held()
+            self._held_state.clear()
             self._adopted = True
         return self._emit(self._thread.run(self._subtask.on_batch, blob))
 

@@ -24,6 +24,9 @@ from udfs.models.updates import decode_update
 from udfs.outputs import OutputLimits, dead_letter
 from udfs.records import ModelStatus
 
+_TEXT_CHARACTERS = 2000
+"""Longest text in a status, whose topic takes no record of any size."""
+
 
 class Place(NamedTuple):
     """Which subtask of which job this is."""
@@ -77,6 +80,7 @@ class ScoringSubtask:
         self._running_time = running_time
         self._clock = clock
         self._unsaid: list[Outcome] = []
+        self._asked: tuple[int, int] | None = None
 
     @property
     def catalog(self) -> catalogs.Catalog:
@@ -125,7 +129,7 @@ class ScoringSubtask:
         """Follow a control record; one that is refused, or fails to load, is a dead letter of subtask 0."""
         offset = decode_envelope(envelope).offset
         if offset <= self.catalog.offset:
-            return self._turn(None)  # already folded before the job started
+            return self._turn_of_update(None)  # already folded before the job started
         outcomes: list[Outcome] = []
         model = None
         try:
@@ -136,7 +140,7 @@ class ScoringSubtask:
             if self._place.subtask == 0:
                 outcomes.append(dead_letter(value, envelope, error, self._limits, self._clock(), model))
         self._serving.catalog = catalogs.advance(self.catalog, offset)
-        return self._turn(encode_outcomes(outcomes) if outcomes else None)
+        return self._turn_of_update(encode_outcomes(outcomes) if outcomes else None)
 
     def close(self) -> None:
         """Close every model."""
@@ -144,7 +148,7 @@ class ScoringSubtask:
 
     def _score(self, batch: EventBatch) -> list[Scored]:
         scored = score_values(batch.values, self._serving.serve, self._default_model)
-        late = self._limits.timestamp_errors(batch, int(self._clock().timestamp() * 1000))
+        late = self._limits.timestamp_errors(batch, self._now_ms())
         for index, error in late.items():
             scored[index] = Failure(error)
         predictions = [result for result in scored if isinstance(result, bytes)]
@@ -179,7 +183,10 @@ class ScoringSubtask:
         outcomes, self._unsaid = self._unsaid, []
         if self._held is None or not len(self._held):
             return outcomes
-        outcomes += self._score_held(self._held.take_ready(self._is_served))
+        # Asking is dear where much is held, and the answer changes with the serving alone.
+        if self._asked != (asking := (self._serving.changes, self._held.arrivals)):
+            self._asked = asking
+            outcomes += self._score_held(self._held.take_ready(self._is_served))
         if kind is BatchKind.END_OF_INPUT:
             overdue, why = self._held.take_all(), "the input ended before the model came"
         else:
@@ -198,18 +205,27 @@ class ScoringSubtask:
     def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
         scored = score_values([event.value for event in events], self._serving.serve, self._default_model)
         outcomes: list[Outcome] = []
+        now_ms = self._now_ms()
         for event, result in zip(events, scored, strict=True):
             if isinstance(result, bytes):
-                too_large = self._limits.size_error(result, event.envelope)
-                if too_large is None:
+                refused = self._limits.size_error(result, event.envelope)
+                refused = refused or self._limits.timestamp_error(event.envelope, now_ms)
+                if refused is None:
                     outcomes.append(Outcome(OutcomeKind.PREDICTION, result, event.envelope))
                     continue
-                result = Failure(too_large)
+                result = Failure(refused)
             outcomes.append(self._dead(event, result.error))
         return outcomes
 
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
     def _dead(self, event: HeldEvent, error: ModelstreamError) -> Outcome:
         return dead_letter(event.value, event.envelope, error, self._limits, self._clock(), event.reference)
+
+    def _turn_of_update(self, outcomes: bytes | None) -> Turn:
+        # Keyed state has no key on the broadcast side: what is held is written with the next batch.
+        return Turn(outcomes, self._take_statuses(), None)
 
     def _turn(self, outcomes: bytes | None) -> Turn:
         held = None
@@ -236,8 +252,8 @@ class ScoringSubtask:
                 change.sha256,
                 at,
                 load_ms=change.load_ms,
-                cause=change.cause,
-                notes=change.notes,
+                cause=None if change.cause is None else change.cause[:_TEXT_CHARACTERS],
+                notes=tuple(note[:_TEXT_CHARACTERS] for note in change.notes),
             )
             for change in changes
         )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -43,6 +42,20 @@ def event(number: int, model: str = "iris", data: object = SETOSA) -> Record:
     return Record(
         value, b"key-%d" % (number % 7), (("traceparent", b"00-%d" % number),), TIME_MS + number % 1000
     )
+
+
+URIS = {
+    "unreachable": "http://127.0.0.1:1/models/thorn.onnx",
+    "forbidden": "http://127.0.0.1:2/models/thorn.onnx",
+    "a missing file": "file:///modelstream/no/such/file.onnx",
+    "outside the allowed path": "http://127.0.0.1:1/models/../secrets/thorn.onnx",
+}
+ALLOWED = '["http://127.0.0.1:1/models", "file:///modelstream/no"]'
+
+
+def by_uri(name: str, version: int, uri: str) -> Record:
+    artifact = Artifact(sha256="1" * 64, uri=uri)
+    return Record(encode_update(PublishModel(ModelId(name, version), "onnx", artifact)), name.encode())
 
 
 BROKEN = {
@@ -120,6 +133,8 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
         publish("iris", 2, model[:100]),
         publish("iris", 3, model, sha256="0" * 64),
         publish("rosa", 1, b""),
+        *(by_uri("thorn", version, uri) for version, uri in enumerate(URIS.values(), start=1)),
+        publish("moss", 1, b'<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/></PMML>'),
         *(Record(value, b"iris") for value in MALFORMED_UPDATES.values()),
     ]
     flowers = [event(number) for number in range(FLOWERS)]
@@ -135,6 +150,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
         "parallelism": 1,
         "kafka.bootstrap_servers": broker.bootstrap,
         "events.bounded": "true",
+        "artifacts.allow": ALLOWED,
         "artifacts.cache_folder": str(folder / "cache"),
         "checkpoints.folder": (folder / "checkpoints").as_uri(),
         "flink[restart-strategy.type]": "disable",
@@ -144,7 +160,6 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
     done = subprocess.run(
         [sys.executable, "-m", "jobs.score_events", *arguments],
         cwd=ROOT,
-        env={**os.environ, "_python_worker_execution_mode": "process"},
         capture_output=True,
         text=True,
         timeout=240,
@@ -241,7 +256,9 @@ def test_a_refused_update_is_one_dead_letter_with_its_own_bytes(run: Run, name: 
     assert (letter.header("ms-stage"), letter.key) == (b"update", b"iris")
 
 
-@pytest.mark.parametrize("model", [b"iris:2", b"iris:3", b"rosa:1"])
+@pytest.mark.parametrize(
+    "model", [b"iris:2", b"iris:3", b"rosa:1", b"moss:1", b"thorn:1", b"thorn:2", b"thorn:3", b"thorn:4"]
+)
 def test_a_version_that_fails_to_load_is_one_dead_letter(run: Run, model: bytes) -> None:
     (letter,) = [letter for letter in run.dead_letters if letter.header("ms-model") == model]
 

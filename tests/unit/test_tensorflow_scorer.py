@@ -329,6 +329,11 @@ def restore(x: Any) -> dict[str, Any]:
     }
 
 
+def map_a_file(x: Any) -> dict[str, Any]:
+    content = tf.raw_ops.ImmutableConst(dtype=tf.int32, shape=[1], memory_region_name="/etc/hostname")
+    return {"y": tf.strings.join([x, tf.strings.as_string(content)])}
+
+
 def save(x: Any) -> dict[str, Any]:
     with tf.control_dependencies(
         [tf.raw_ops.SaveV2(prefix="/tmp/written", tensor_names=["t"], shape_and_slices=[""], tensors=[x])]
@@ -351,6 +356,7 @@ REFUSED: dict[Serve, str] = {
     read_in_a_branch: "ReadFile",
     read_in_a_dataset: "TextLineDataset",
     restore: "RestoreV2",
+    map_a_file: "ImmutableConst",
     save: "SaveV2",
     print_to_a_file: "PrintV2",
     call_python: "PyFunc",
@@ -377,8 +383,22 @@ def test_a_table_from_a_file_outside_the_model_is_refused(tmp_path: Path) -> Non
         found = tf.raw_ops.LookupTableFindV2(table_handle=table, keys=x, default_value=np.int64(-1))
         v1.saved_model.simple_save(session, str(export), {"x": x}, {"y": found}, legacy_init_op=fill)
 
-    with pytest.raises(ModelLoadError, match="its file is no asset of the model"):
+    with pytest.raises(ModelLoadError, match="its file is not the model's own"):
         load_scorer("tensorflow", pack(export, tmp_path / "m.zip"), {})
+
+
+def test_a_model_that_counts_its_events_has_state(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.seen = tf.Variable(0.0)
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    path = saved_model(
+        tmp_path / "m.zip", lambda x: {"y": x + module.seen.assign_add(1.0)}, [spec], module=module
+    )
+
+    scorer: Any = load_scorer("tensorflow", path, {})
+    scorer.close()
+
+    assert scorer.stateful
 
 
 def test_a_restore_operation_that_does_more_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from udfs.models.updates import Artifact
 class ArtifactSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where artifacts may come from and where they are kept."""
 
-    folder: str
+    folder: str | None
     max_bytes: int
     timeout: float = 60.0
     """Seconds that the fetch of one artifact may take, as a whole."""
@@ -42,7 +42,8 @@ class ArtifactStore:
 
     def __init__(self, settings: ArtifactSettings) -> None:
         self._settings = settings
-        self._folder = Path(settings.folder)
+        own = Path(tempfile.gettempdir()) / f"modelstream-artifacts-{os.getuid()}"
+        self._folder = Path(settings.folder) if settings.folder else own
         self._places = AllowedPlaces(settings.allow, settings.allow_private_addresses)
 
     def fetch(self, artifact: Artifact) -> Path:
@@ -77,6 +78,12 @@ class ArtifactStore:
     def _keep(self, path: Path, artifact: Artifact) -> None:
         settings = self._settings
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = self._folder.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise ArtifactError(
+                f"{self._folder}: others may write there, and could change what was checked; "
+                f"see artifacts.cache_folder"
+            )
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix="fetching-")
         try:
             with open(descriptor, "wb") as file:

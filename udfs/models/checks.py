@@ -9,6 +9,9 @@ from udfs.json_values import JsonValue
 from udfs.models.updates import Check
 from udfs.scorers import Scorer
 
+_TEXT_CHARACTERS = 100
+"""Longest text of a value in an error."""
+
 
 def run_checks(scorer: Scorer, checks: Sequence[Check]) -> None:
     """Score the inputs of checks and compare.
@@ -50,8 +53,17 @@ def find_difference(
         pairs = ((f"{path}[{i}]", e, a) for i, (e, a) in enumerate(zip(expected, actual, strict=True)))
     else:
         same = _is_number(expected) and _is_number(actual) and abs(expected - actual) <= tolerance
-        return None if same or expected == actual else f"{path}: expected {expected!r}, got {actual!r}"
+        return (
+            None
+            if same or expected == actual
+            else f"{path}: expected {_short(expected)}, got {_short(actual)}"
+        )
     return next((found for p, e, a in pairs if (found := find_difference(e, a, tolerance, p))), None)
+
+
+def _short(value: JsonValue) -> str:
+    text = repr(value)
+    return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]}..."
 
 
 def _is_list(value: JsonValue) -> TypeGuard[Sequence[JsonValue]]:

@@ -56,6 +56,8 @@ class Serving:
         max_catalog_bytes: int,
     ) -> None:
         self.catalog = Catalog()
+        self.changes = 0
+        """How often what serves may have changed."""
         self._fetch = fetch
         self._load_scorer = load_scorer
         self._formats = formats
@@ -69,6 +71,7 @@ class Serving:
     def start(self, catalog: Catalog) -> None:
         """Serve a catalog that was folded elsewhere: load each model's active version."""
         self.catalog = catalog
+        self.changes += 1
         for name in catalog.models:
             self._follow(name)
 
@@ -80,6 +83,7 @@ class Serving:
             ArtifactError, ModelLoadError: taken into the catalog, but the version can't be served;
                 what served goes on serving.
         """
+        self.changes += 1
         before = self.catalog
         serving = {_id_of(model) for model in self._serving.values()}
         self.catalog = catalogs.apply(

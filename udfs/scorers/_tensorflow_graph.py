@@ -8,6 +8,7 @@ taken where that file is one of the model's own assets, which in a function is a
 Source: https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,76 +19,20 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from udfs.errors import ModelLoadError
 
-_REFUSED = frozenset(
-    {
-        "ReadFile",
-        "WriteFile",
-        "MatchingFiles",
-        "LoadLibrary",
-        "PyFunc",
-        "PyFuncStateless",
-        "EagerPyFunc",
-        "WholeFileReader",
-        "WholeFileReaderV2",
-        "TextLineReader",
-        "TextLineReaderV2",
-        "TFRecordReader",
-        "TFRecordReaderV2",
-        "FixedLengthRecordReader",
-        "FixedLengthRecordReaderV2",
-        "LMDBReader",
-        "TextLineDataset",
-        "TFRecordDataset",
-        "TFRecordDatasetV2",
-        "FixedLengthRecordDataset",
-        "FixedLengthRecordDatasetV2",
-        "CSVDataset",
-        "CSVDatasetV2",
-        "SqlDataset",
-        "LMDBDataset",
-        "LoadDataset",
-        "SaveDataset",
-        "SaveDatasetV2",
-        "CacheDataset",
-        "CacheDatasetV2",
-        "ListSnapshotChunksDataset",
-        "SnapshotDataset",
-        "SnapshotDatasetV2",
-        "DatasetFromGraph",
-        "DebugIdentity",
-        "DebugIdentityV2",
-        "DebugIdentityV3",
-        "DebugNanCount",
-        "DebugNumericSummary",
-        "DebugNumericSummaryV2",
-        "CreateSummaryFileWriter",
-        "CreateSummaryDbWriter",
-        "WriteSummary",
-        "WriteGraphSummary",
-        "WriteRawProtoSummary",
-        "RpcCall",
-        "RpcClient",
-        "RpcServer",
-        "RpcServerStart",
-        "DataServiceDataset",
-        "DataServiceDatasetV2",
-        "DataServiceDatasetV3",
-        "DataServiceDatasetV4",
-    }
+_REFUSED = re.compile(
+    "File|Reader|TextLine|TFRecord|FixedLengthRecord|CSVDataset|LMDB|Sql|Snapshot|LoadDataset|SaveDataset"
+    "|CacheDataset|DatasetFromGraph|DataService|RegisterDataset|ImmutableConst|LoadAndRemapMatrix|Summary"
+    "|Debug|Dump|Rpc|LoadLibrary|PyFunc|Distributed|Remote|Send$|Recv$"
 )
-_CHECKPOINTS = frozenset(
-    {
-        "Save",
-        "SaveV2",
-        "SaveSlices",
-        "Restore",
-        "RestoreV2",
-        "RestoreSlice",
-        "MergeV2Checkpoints",
-        "CheckpointHasKey",
-        "LookupTableExportV2ToFile",
-    }
+"""Parts of the names of operations that could reach files, the network or Python."""
+_CHECKPOINTS = re.compile("^(Save|Restore|MergeV2Checkpoints|CheckpointHasKey|Checkpoint)")
+_RESTORE = "RestoreV2"
+_CHANGES = re.compile(
+    "^Assign|^ResourceApply|^ResourceScatter|^ResourceSparseApply|^Apply|^Scatter(Update|Add|Sub|Nd(Update|Add))"
+    "|^LookupTable(Insert|Remove|Import)|^StackPush|^TensorArrayWriteV1|^(Enqueue|Queue(Enqueue|Dequeue))"
+    "|^(Barrier|Stage|MapStage)|^CountUpTo|^(ResourceCountUpTo)"
 )
+"""Operations that change what the next event finds."""
 _TABLE_FROM_FILE = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "__saved_model_init_op")
 
@@ -140,13 +85,12 @@ def _complete(signature: SignatureDef, graph: MetaGraphDef) -> None:
 
 
 def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
-    """Refuse a graph in which loading or this signature could reach files or Python.
+    """Refuse a graph in which loading or this signature could reach files, the network or Python.
 
     Raises:
         ModelLoadError: it names the operation.
     """
     walk = _Walk(graph)
-    outputs = [info.name for info in signature.outputs.values()]
     initialisers = [
         info.name
         for key in _INITIALISERS
@@ -156,17 +100,35 @@ def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
     for key in _INITIALISERS:
         if key in graph.collection_def:
             initialisers += graph.collection_def[key].node_list.value
-    _refuse(walk.reached_from([*outputs, *initialisers]), _REFUSED | _CHECKPOINTS)
-    _refuse(walk.reached_from([graph.saver_def.restore_op_name]), _REFUSED)
+    for node in walk.reached_from([*_outputs(signature), *initialisers]):
+        if _CHECKPOINTS.match(node.op):
+            raise _refusal(node)
+        _check_operation(node)
+    for node in walk.reached_from(
+        [graph.saver_def.restore_op_name], _node_name(graph.saver_def.filename_tensor_name)
+    ):
+        if _CHECKPOINTS.match(node.op) and node.op != _RESTORE:
+            raise _refusal(node)
+        _check_operation(node)
 
 
-def _refuse(nodes: Iterable[Any], refused: frozenset[str]) -> None:
-    for node in nodes:
-        writes = node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
-        if node.op in refused or writes:
-            raise ModelLoadError(
-                f"operation {node.op} (node {node.name!r}) is refused: files, Python, network"
-            )
+def keeps_state(graph: MetaGraphDef, signature: SignatureDef) -> bool:
+    """Whether scoring an event may change what the next one gets."""
+    return any(_CHANGES.match(node.op) for node in _Walk(graph).reached_from(_outputs(signature)))
+
+
+def _outputs(signature: SignatureDef) -> list[str]:
+    return [info.name for info in signature.outputs.values()]
+
+
+def _check_operation(node: Any) -> None:
+    writes = node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
+    if writes or (_REFUSED.search(node.op) and node.op not in _TABLE_FROM_FILE):
+        raise _refusal(node)
+
+
+def _refusal(node: Any) -> ModelLoadError:
+    return ModelLoadError(f"operation {node.op} (node {node.name!r}) is refused: files, Python, network")
 
 
 class _Walk:
@@ -177,8 +139,13 @@ class _Walk:
         self._functions = {function.signature.name: function for function in graph.graph_def.library.function}
         self._assets = {_node_name(asset.tensor_info.name) for asset in graph.asset_file_def}
 
-    def reached_from(self, tensors: Iterable[str]) -> list[Any]:
-        """Every node that running these tensors may run."""
+    def reached_from(self, tensors: Iterable[str], checkpoint: str = "") -> list[Any]:
+        """Every node that running these tensors may run.
+
+        Args:
+            tensors: what is run.
+            checkpoint: the node that says where the model's own checkpoint is: nothing else may.
+        """
         found: dict[str, Any] = {}
         waiting = [_node_name(tensor) for tensor in tensors if tensor]
         functions: dict[str, None] = {}
@@ -189,7 +156,7 @@ class _Walk:
             node = found[name] = self._nodes[name]
             waiting += map(_node_name, node.input)
             functions.update(dict.fromkeys(self._called(node)))
-            self._check_table(node, self._assets, self._nodes)
+            self._check_file(node, {*self._assets, checkpoint}, self._nodes)
         reached = list(found.values())
         seen: set[str] = set()
         calls = list(functions)
@@ -203,7 +170,7 @@ class _Walk:
             body = {node.name: node for node in function.node_def}
             for node in function.node_def:
                 calls += self._called(node)
-                self._check_table(node, arguments, body)
+                self._check_file(node, arguments, body)
             reached += function.node_def
         return reached
 
@@ -216,15 +183,19 @@ class _Walk:
                 yield attribute.func.name
             yield from (one.name for one in attribute.list.func)
 
-    def _check_table(self, node: Any, trusted: set[str], nodes: dict[str, Any]) -> None:
-        if node.op not in _TABLE_FROM_FILE:
+    def _check_file(self, node: Any, trusted: set[str], nodes: dict[str, Any]) -> None:
+        """Tables are filled from the model's assets alone, variables from its own checkpoint."""
+        if node.op in _TABLE_FROM_FILE:
+            source = _node_name(node.input[1])
+        elif node.op == _RESTORE:
+            source = _node_name(node.input[0])
+        else:
             return
-        source = _node_name(node.input[1])
         while source not in trusted and source in nodes and nodes[source].op == "Identity":
             source = _node_name(nodes[source].input[0])
         if source not in trusted:
             raise ModelLoadError(
-                f"operation {node.op} (node {node.name!r}) is refused: its file is no asset of the model"
+                f"operation {node.op} (node {node.name!r}) is refused: its file is not the model's own"
             )
 
 

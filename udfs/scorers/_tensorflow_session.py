@@ -24,7 +24,10 @@ class SessionRunner:
     Attributes:
         size: how many records one run takes; None for any.
         pad_to: columns are to be padded to a multiple of it.
+        stateful: whether scoring an event may change what the next one gets.
     """
+
+    stateful = False
 
     def __init__(
         self, folder: Path, graph: MetaGraphDef, signature: SignatureDef, outputs: Sequence[str], threads: int

@@ -74,6 +74,7 @@ def load(artifact: Path, options: Options) -> Scorer:
         graphs.check_operations(graph, signature)
         outputs = _choose_outputs(signature, settings.outputs)
         runner = SessionRunner(folder, graph, signature, outputs, settings.threads)
+        runner.stateful = graphs.keeps_state(graph, signature)
         try:
             is_small = sum(path.stat().st_size for path in folder.rglob("*")) < _SMALL_MODEL
             if settings.examples:
@@ -93,6 +94,7 @@ class TensorScorer:
 
     def __init__(self, runner: SessionRunner, reader: TensorReader, notes: tuple[str, ...]) -> None:
         self.notes = notes
+        self.stateful = runner.stateful
         self._runner = runner
         self._reader = reader
 
@@ -109,6 +111,7 @@ class WholeScorer:
     """A signature for which one event is the whole input, and gets the outputs whole."""
 
     def __init__(self, runner: SessionRunner, reader: TensorReader) -> None:
+        self.stateful = runner.stateful
         self._runner = runner
         self._reader = reader
 
@@ -128,6 +131,7 @@ class ExampleScorer:
 
     def __init__(self, runner: SessionRunner, name: str, types: dict[str, np.dtype[np.generic]]) -> None:
         self._runner = runner
+        self.stateful = runner.stateful
         self._name = name
         self._types = types
         spec = TensorSpec(name, np.dtype(object), ())
