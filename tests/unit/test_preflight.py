@@ -57,6 +57,25 @@ def test_every_missing_topic_is_named_with_its_key(monkeypatch: pytest.MonkeyPat
         check_topics(JobConfig())
 
 
+@pytest.mark.parametrize("field", ["predictions", "dead_letters"])
+def test_an_output_topic_that_refuses_records_without_a_key_is_refused(
+    monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    compacted = {**USUAL, "cleanup.policy": "compact"}
+    describe(monkeypatch, {getattr(TOPICS, field): TopicDescription(1, compacted)})
+
+    with pytest.raises(ConfigError, match=rf"topics\.{field} .*cleanup\.policy=compact"):
+        check_topics(JobConfig())
+
+
+def test_a_topic_too_small_for_dead_letters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {**USUAL, "max.message.bytes": "9000"}
+    describe(monkeypatch, {TOPICS.dead_letters: TopicDescription(1, small)})
+
+    with pytest.raises(ConfigError, match=r"topics\.dead_letters .*takes records of 9000 bytes"):
+        check_topics(JobConfig())
+
+
 def test_a_control_topic_with_two_partitions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     describe(monkeypatch, {TOPICS.control: TopicDescription(2, CONTROL)})
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,7 +73,10 @@ def subtask(clock: Clock) -> ScoringSubtask:
     return make_subtask(clock)
 
 
-def make_subtask(clock: Clock, number: int = 0) -> ScoringSubtask:
+LIMITS = OutputLimits(10_000, 10_000)
+
+
+def make_subtask(clock: Clock, number: int = 0, limits: OutputLimits = LIMITS) -> ScoringSubtask:
     serving = Serving(
         lambda artifact: Path(artifact.sha256),
         load_doubling,
@@ -81,7 +85,7 @@ def make_subtask(clock: Clock, number: int = 0) -> ScoringSubtask:
         max_catalog_bytes=1000,
     )
     held = HeldEvents(seconds=30, max_events=3, max_bytes=10_000)
-    made = ScoringSubtask(Place("job", number), serving, OutputLimits(10_000, 10_000), held, None, clock)
+    made = ScoringSubtask(Place("job", number), serving, limits, held, None, clock)
     made.start(Catalog(), KnownCatalog())
     return made
 
@@ -136,6 +140,41 @@ def test_what_is_held_goes_on_being_held_after_a_restart(subtask: ScoringSubtask
     update(restarted, 0, publish(1))
 
     assert answers(score(restarted, kind=BatchKind.HEARTBEAT)[1]) == [(1, 2, 1), (2, 4, 1)]
+
+
+def test_what_is_held_is_written_with_a_batch_alone(subtask: ScoringSubtask, clock: Clock) -> None:
+    # Keyed state has a key on that side alone: an update that comes first must not write it.
+    held = score(subtask, 1)[0].held
+    restarted = make_subtask(clock)
+    restarted.adopt(held or ())
+
+    assert restarted.on_update(envelope(0), encode_update(publish(1))).held is None
+    assert score(restarted, kind=BatchKind.HEARTBEAT)[0].held == []
+
+
+def test_a_held_event_that_has_become_too_old_for_its_topic_is_a_dead_letter(clock: Clock) -> None:
+    subtask = make_subtask(clock, limits=OutputLimits(10_000, 10_000, None, behind_ms=1000))
+    subtask.adopt(
+        [json.dumps(["m", b64encode(b'{"model":"m","data":1}').decode(), b64encode(envelope(0)).decode()])]
+    )
+
+    update(subtask, 0, publish(1))
+    _, outcomes = score(subtask, kind=BatchKind.HEARTBEAT)
+
+    assert [outcome.kind for outcome in outcomes] == [OutcomeKind.DEAD_LETTER]
+
+
+def test_a_cause_as_long_as_a_model_is_cut_in_its_status(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(format_name: str, artifact: Path, options: Options) -> DoublingScorer:
+        raise ModelLoadError("x" * 5_000_000)
+
+    monkeypatch.setattr(__name__ + ".load_doubling", fail)
+
+    turn = make_subtask(clock).on_update(envelope(0), encode_update(publish(1)))
+
+    assert [len(status.cause or "") for status in turn.statuses] == [2000]
 
 
 def test_an_event_whose_model_does_not_come_in_time_is_a_dead_letter(
