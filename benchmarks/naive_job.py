@@ -83,9 +83,10 @@ def load_tensorflow(path: str) -> Predict:
         return {
             "label": outputs["label"].numpy()[0].decode(),
             "probabilities": outputs["probabilities"].numpy()[0].tolist(),
-            "_": len(model.signatures),
         }
 
+    # Without the model its variables would be gone.
+    predict.model = model  # type: ignore[attr-defined]
     return predict
 
 

@@ -20,11 +20,10 @@ FILES = {"onnx": "iris-1.onnx", "pmml": "iris.pmml", "pfa": "iris.pfa", "tensorf
 
 SETTINGS = {
     "parallelism": "1",
-    "delivery": "at-least-once",
     "events.start": "earliest",
     "models.default": "iris",
 }
-"""The job's configuration for all figures; everything else is as it comes."""
+"""The job's configuration for all figures; everything else is as it comes, but what a figure names."""
 
 
 def job(
@@ -33,7 +32,7 @@ def job(
     format_name: str = "onnx",
     *,
     execution: str = "embedded",
-    delivery: str = "at-least-once",
+    delivery: str = "exactly-once",
     models: int = 1,
 ) -> Program:
     """The job of this project, with its models in the control topic."""
