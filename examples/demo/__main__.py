@@ -82,7 +82,7 @@ def run(started: ExitStack, console: Console, keep: bool) -> bool:
     if keep:
         console.print(screen.what_to_try(folder / "job.yaml"), soft_wrap=True)
         signal.pause()
-    return committed.events == sent
+    return committed.adds_up_to(sent)
 
 
 def _stream(job: WatchedJob, console: Console) -> int:

@@ -72,7 +72,7 @@ def summary(live: Tally, sent: int, committed: Tally) -> RenderableType:
         committed: counted once more, from the topics' beginning.
     """
     letters = committed.events - committed.predictions
-    verdict = ("adds up", "bold green") if committed.events == sent else ("DOES NOT ADD UP", "bold red")
+    verdict = ("adds up", "bold green") if committed.adds_up_to(sent) else ("DOES NOT ADD UP", "bold red")
     failed = [status for status in live.statuses.values() if status.status == "failed"]
     return Group(
         Text(),

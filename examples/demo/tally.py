@@ -35,6 +35,8 @@ class Tally:
     def __init__(self) -> None:
         self.versions: dict[str, VersionTally] = defaultdict(VersionTally)
         self.dead_letters: Counter[str] = Counter()
+        self.sources: set[bytes | None] = set()
+        """Where the events that came to an end were in their topic."""
         self.statuses: dict[str, ModelStatus] = {}
         self.longest_gap_ms: dict[str, float] = defaultdict(float)
         """By model's name: the longest time between two readings of its predictions."""
@@ -50,9 +52,14 @@ class Tally:
         """Events that came to an end: as a prediction, or as a dead letter."""
         return self.predictions + self.dead_letters.total() - self.dead_letters["update"]
 
+    def adds_up_to(self, sent: int) -> bool:
+        """Whether that many events came to an end, and none of them twice."""
+        return self.events == len(self.sources) == sent
+
     def add_predictions(self, records: Iterable[Record], now_ms: float) -> None:
         """Count predictions that were read at ``now_ms``, milliseconds since 1970."""
         for record in records:
+            self.sources.add(record.header(Header.SOURCE))
             prediction = _read_prediction(record.value or b"")
             model = prediction.model
             gap = now_ms - self._last_read_ms.get(model.name, now_ms)
@@ -68,7 +75,10 @@ class Tally:
     def add_dead_letters(self, records: Iterable[Record]) -> None:
         """Count dead letters."""
         for record in records:
-            self.dead_letters[(record.header(Header.STAGE) or b"?").decode()] += 1
+            stage = (record.header(Header.STAGE) or b"?").decode()
+            self.dead_letters[stage] += 1
+            if stage != "update":
+                self.sources.add(record.header(Header.SOURCE))
 
     def add_statuses(self, records: Iterable[Record]) -> None:
         """Keep the newest word on each version."""
