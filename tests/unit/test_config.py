@@ -1,0 +1,149 @@
+"""What a configuration may say, and how a wrong one is told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.config import HoldConfig, JobConfig, load_config
+from udfs.errors import ConfigError
+
+
+def read(*settings: str) -> JobConfig:
+    return load_config(None, settings)
+
+
+def test_without_a_file_everything_has_its_default() -> None:
+    config = load_config(None)
+
+    assert config == JobConfig()
+    assert (config.execution, config.delivery) == ("embedded", "exactly-once")
+
+
+def test_a_file_is_yaml_and_settings_go_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("name: fraud\nbatching: {max_events: 10, max_bytes: 1MiB}\n")
+
+    config = load_config(path, ["batching.max_events=20"])
+
+    assert (config.name, config.batching.max_events, config.batching.max_bytes) == ("fraud", 20, 1024**2)
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("# nothing yet\n")
+
+    assert load_config(tmp_path / "job.yaml") == JobConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("5min", 300), ("1h", 3600), ("1.5 s", 1.5), ("7", 7)]
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    hold = read(f"missing_model.hold={text}").missing_model
+
+    assert isinstance(hold, HoldConfig)
+    assert hold.hold == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("2048", 2048), ("512KiB", 512 * 1024), ("4 MiB", 4 * 1024**2)])
+def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
+    assert read(f"batching.max_bytes={text}").batching.max_bytes == size
+
+
+def test_a_model_that_is_missing_may_be_a_dead_letter_at_once() -> None:
+    assert read("missing_model=dead-letter").missing_model == "dead-letter"
+
+
+def test_any_kafka_property_passes_through_with_dots_in_its_name() -> None:
+    config = read("kafka.properties[security.protocol]=SSL", "kafka.producer[enable.idempotence]=true")
+
+    assert config.kafka.consumer_properties()["security.protocol"] == "SSL"
+    assert config.kafka.producer_properties()["enable.idempotence"] == "true"
+    assert "enable.idempotence" not in config.kafka.consumer_properties()
+
+
+WRONG = {
+    "nmae=x": "nmae: unknown key",
+    "batching.max_event=1": "batching.max_event: unknown key",
+    "kafka.propertys.a=1": "kafka.propertys: unknown key",
+    "batching.max_events=many": "batching.max_events: expected `int`",
+    "batching.max_events=0": "batching.max_events: expected `int` >= 1",
+    "batching.max_events=1.5": "batching.max_events",
+    "batching.max_bytes=4 pounds": "batching.max_bytes: expected a size such as",
+    "batching.max_bytes=9GiB": "batching: max_bytes: expected at most",
+    "batching.interval=soon": "batching.interval",
+    "batching.heartbeat=0": "batching: heartbeat: expected at least",
+    "batching.heartbeat=true": "batching.heartbeat: expected a duration",
+    "checkpoints.interval=0": "checkpoints: interval: expected at least",
+    "artifacts.timeout=0s": "artifacts: timeout: expected at least",
+    "artifacts.allow=['ftp://a']": "artifacts: allow:",
+    "execution=threads": "execution:",
+    "delivery=at-most-once": "delivery:",
+    "parallelism=-1": "parallelism:",
+    "missing_model=drop": "missing_model:",
+    "missing_model.holt=3s": "missing_model.holt: unknown key",
+    "models.formats=[onxn]": "models: formats: unknown format 'onxn'",
+    "models.max_loaded=0": "models.max_loaded:",
+    "topics.events=a b": "topics.events:",
+    "name=a/b": "name:",
+    "events.start=middle": "events.start:",
+    "kafka=localhost": "kafka:",
+}
+
+
+@pytest.mark.parametrize("setting", WRONG)
+def test_a_wrong_key_or_value_is_told_by_its_path(setting: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(setting)
+
+    assert str(error.value).startswith(WRONG[setting])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("batching", "--set batching: expected key=value"),
+        ("=1", "--set =1: expected key=value"),
+        ("name=[", "name: not YAML"),
+    ],
+)
+def test_a_setting_that_is_none_is_told(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(setting)
+
+    assert str(error.value).startswith(said)
+
+
+def test_a_setting_below_a_value_is_told() -> None:
+    with pytest.raises(ConfigError, match="name is a value, not a group of keys"):
+        read("name=x", "name.first=y")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"name: [", "not YAML"),
+        (b"- a\n- b\n", "expected keys and values, got list"),
+        (b"\xff\xfe\x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+
+    assert str(error.value).startswith(f"{path}: {said}")
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "job.yaml")
+
+
+def test_a_configuration_can_not_be_changed() -> None:
+    config: Any = JobConfig()
+
+    with pytest.raises(AttributeError):
+        config.name = "other"
