@@ -1,0 +1,78 @@
+"""Events that wait: in order, bounded, and never gone."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from udfs.held import REWRITE_SECONDS, HeldEvent, HeldEvents
+
+
+def event(number: int, reference: str = "m") -> HeldEvent:
+    return HeldEvent(reference, b"%d" % number, b"envelope")
+
+
+def numbers(events: list[HeldEvent]) -> list[int]:
+    return [int(one.value) for one in events]
+
+
+def held(*events: HeldEvent, seconds: float = 10, now: float = 0) -> HeldEvents:
+    made = HeldEvents(seconds, max_events=100, max_bytes=100_000)
+    made.add(events, now)
+    return made
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from("mno"), st.sampled_from("hre"), st.integers(0, 5))))
+def test_what_came_in_left_or_is_still_held_and_in_order(steps: list[tuple[str, str, int]]) -> None:
+    waiting = HeldEvents(10, max_events=5, max_bytes=100_000)
+    came, left, now = 0, [], 0.0
+    for name, step, seconds in steps:
+        now += seconds
+        if step == "h" and waiting.has_room_for(event(came, name)):
+            waiting.add([event(came, name)], now)
+            came += 1
+        elif step == "r":
+            ready = waiting.take_ready(lambda reference, name=name: reference == name)  # type: ignore[misc]
+            assert numbers(ready) == sorted(numbers(ready))
+            left += ready
+        elif step == "e":
+            left += waiting.take_expired(now)
+        assert len(waiting) <= 5
+    left += waiting.take_all()
+
+    assert sorted(numbers(left)) == list(range(came))
+
+
+def test_the_time_that_an_event_waited_counts_on_after_a_restart() -> None:
+    state = held(event(1)).encode(now=8)
+
+    again = held(*HeldEvents.decode(state), now=1000)
+
+    assert again.take_expired(1001) == []
+    assert numbers(again.take_expired(1002)) == [1]
+
+
+def test_state_is_as_it_was() -> None:
+    events = [event(number, name) for number, name in enumerate("mnm")]
+
+    assert HeldEvents.decode(held(*events).encode(now=0)) == events
+
+
+def test_bytes_are_bounded_too() -> None:
+    waiting = HeldEvents(10, max_events=100, max_bytes=event(1).size)
+
+    assert waiting.has_room_for(event(1))
+    waiting.add([event(1)], 0)
+    assert not waiting.has_room_for(event(2))
+    waiting.take_all()
+    assert waiting.has_room_for(event(2))
+
+
+def test_state_is_written_when_it_changed_and_now_and_then_for_the_time() -> None:
+    waiting = held(event(1))
+    before = waiting.changed
+
+    waiting.encode(now=0)
+
+    assert (before, waiting.changed) == (True, False)
+    assert not waiting.is_stale(REWRITE_SECONDS - 1)
+    assert waiting.is_stale(REWRITE_SECONDS)
