@@ -208,7 +208,13 @@ def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:
     """Send an update that the catalog will take; returns whether it changes anything."""
     with Client(config.kafka.client_settings()) as client:
         before = read_catalog(client, config)
-        after = apply(before, update, before.offset + 1, max_bytes=config.catalog.max_bytes)
+        after = apply(
+            before,
+            update,
+            before.offset + 1,
+            max_bytes=config.catalog.max_bytes,
+            serving=_serving(client, config) if isinstance(update, RetireModel) else (),
+        )
         changes = after.models != before.models
         if isinstance(update, RetireModel) and update.model.name not in before.models:
             raise UpdateError(f"{update.reference} can't be retired: it is not published")
@@ -225,6 +231,12 @@ def _send(config: JobConfig, update: ModelUpdate, as_json: bool) -> bool:
         ):
             say(f"it is {'not ' if update.activate else ''}active: see `modelstream models activate`")
     return changes and not as_json
+
+
+def _serving(client: Client, config: JobConfig) -> set[ModelId]:
+    statuses = Statuses()
+    statuses.add(client.read_to_end(config.topics.model_status))
+    return statuses.serving(config.name)
 
 
 def _warn_of_place(config: JobConfig, uri: str | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from connectors.client import Record
-from udfs.records import ModelStatus
+from udfs.records import ModelId, ModelStatus
 
 _decoder = msgspec.json.Decoder(ModelStatus)
 
@@ -47,6 +47,17 @@ class Statuses:
             if status.subtask < self._parallelism[status.job] and is_about(status, of)
         ]
         return sorted(there, key=lambda status: (status.job, status.model, status.subtask))
+
+    def serving(self, job: str) -> set[ModelId]:
+        """The versions that the subtasks of a job score with when an event names a model alone."""
+        newest: dict[tuple[str, int], ModelStatus] = {}
+        for status in self.now():
+            of = (status.model.name, status.subtask)
+            if (status.job, status.status) == (job, "active") and (
+                of not in newest or status.at > newest[of].at
+            ):
+                newest[of] = status
+        return {status.model for status in newest.values()}
 
 
 def is_about(status: ModelStatus, of: str | None) -> bool:

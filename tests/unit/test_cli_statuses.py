@@ -1,0 +1,38 @@
+"""What the status topic says of a job."""
+
+import msgspec
+
+from cli.statuses import Statuses
+from connectors.client import Record
+from udfs.records import ModelId, ModelStatus, Phase
+
+
+def said(version: int, status: Phase, at: int, *, subtask: int = 0, job: str = "job") -> Record:
+    one = ModelStatus(
+        job, ModelId("iris", version), status, subtask, 2, 0, "0" * 64, f"2026-11-23T10:00:{at:02}Z"
+    )
+    return Record(msgspec.json.encode(one), one.key())
+
+
+def serving(*records: Record) -> set[str]:
+    statuses = Statuses()
+    statuses.add(records)
+    return {str(model) for model in statuses.serving("job")}
+
+
+def test_the_version_that_became_active_last_serves() -> None:
+    assert serving(said(1, "active", 1), said(2, "ready", 2), said(2, "active", 3)) == {"iris:2"}
+    assert serving(said(2, "active", 1), said(1, "active", 2)) == {"iris:1"}
+
+
+def test_where_a_newer_version_failed_the_older_one_serves() -> None:
+    assert serving(
+        said(1, "active", 1),
+        said(1, "active", 1, subtask=1),
+        said(2, "active", 3),
+        said(2, "failed", 3, subtask=1),
+    ) == {"iris:1", "iris:2"}
+
+
+def test_other_jobs_and_retired_versions_do_not_count() -> None:
+    assert serving(said(1, "active", 1), said(1, "retired", 2), said(3, "active", 3, job="other")) == set()
