@@ -214,7 +214,17 @@ def test_the_same_again_changes_nothing_and_says_so(modelstream: CommandLine, ar
     (said,) = publish(modelstream, "iris:1", artifact)
 
     assert said["changed"] is False
-    assert len(updates(modelstream)) == 1
+    assert len(modelstream.json("models", "list")) == 1
+
+
+def test_the_same_again_is_sent_so_that_a_job_where_it_failed_tries_again(
+    modelstream: CommandLine, artifact: Path
+) -> None:
+    publish(modelstream, "iris:1", artifact)
+
+    publish(modelstream, "iris:1", artifact)
+
+    assert len(updates(modelstream)) == 2
 
 
 def test_the_catalog_is_listed(modelstream: CommandLine, artifact: Path) -> None:
