@@ -74,14 +74,16 @@ def find_signature(graph: MetaGraphDef, name: str | None) -> SignatureDef:
 
 
 def _complete(signature: SignatureDef, graph: MetaGraphDef) -> None:
-    """Early exports leave an input's type and shape to its placeholder."""
+    """Take types from the placeholders, and where they know no rank, that: early signatures say anything."""
     nodes = {node.name: node for node in graph.graph_def.node}
     for info in signature.inputs.values():
         node = nodes.get(_node_name(info.name))
-        if not info.dtype and node is not None:
+        if node is not None and node.op == "Placeholder":
             info.dtype = node.attr["dtype"].type
-            info.tensor_shape.CopyFrom(node.attr["shape"].shape)
-            info.tensor_shape.unknown_rank = not info.tensor_shape.dim
+            shapes = node.attr["_output_shapes"].list.shape
+            if shapes and shapes[0].unknown_rank:
+                info.tensor_shape.Clear()
+                info.tensor_shape.unknown_rank = True
 
 
 def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
