@@ -475,8 +475,10 @@ class TestS3:
         assert "no_such_option" in failure(self.MODEL_URI, self.PLACE, s3={**s3, "no_such_option": 1})
 
     def test_no_thread_outlives_a_fetch(self, s3: dict[str, Any]) -> None:
+        before = set(threading.enumerate())
         fetch(self.MODEL_URI, self.PLACE, s3=s3)
-        assert not [t.name for t in threading.enumerate() if t.name.startswith(("asyncio", "fsspec"))]
+        left = set(threading.enumerate()) - before
+        assert not [t.name for t in left if t.name.startswith(("asyncio", "fsspec"))]
 
     def test_without_the_library_the_group_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "s3fs", None)
