@@ -58,7 +58,7 @@ format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: setup ## measure throughput, latency, CPU and memory (about 30 minutes); QUICK=1 takes 8
+bench: setup ## measure throughput, latency, CPU and memory (about 25 minutes); QUICK=1 takes 5
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 .PHONY: package
