@@ -1,6 +1,6 @@
 """Kafka: the job's sources and sinks, and what it asks the cluster before it starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,9 @@ from pyflink.util.java_utils import to_jarray
 from connectors import _java
 from udfs.batches import EventBatch, decode_events
 from udfs.errors import ConfigError
+
+CHUNK_BYTES = 16 * 1024 * 1024
+"""How much of a topic is in memory at once while it is read."""
 
 _CONSUMER_DEFAULTS = {"isolation.level": "read_committed"}
 _EVENTS_DEFAULTS = {"partition.discovery.interval.ms": "60000"}
@@ -84,7 +87,7 @@ class TopicDescription(NamedTuple):
 
 
 class TopicContents(NamedTuple):
-    """All records of a topic of one partition."""
+    """Records of a topic of one partition, one after another."""
 
     records: EventBatch
     next_offset: int
@@ -173,24 +176,32 @@ def describe_topics(
 
 
 def read_topic_to_end(
-    properties: Mapping[str, str], topic: str, timeout_seconds: float = 10
-) -> TopicContents:
-    """Read a topic of one partition from its beginning to the end that it has now.
+    properties: Mapping[str, str], topic: str, timeout_seconds: float = 10, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[TopicContents]:
+    """Read a topic of one partition from its beginning to the end that it has now, a chunk at a time.
 
     Args:
         properties: of the consumer, by Java's names.
         topic: its name.
         timeout_seconds: how long to wait for the cluster, and for the next records of the topic.
+        chunk_bytes: how many bytes of records make a chunk; its last record may go beyond.
+
+    Yields:
+        The chunks, at least one; the last one's ``next_offset`` is the end of the topic.
 
     Raises:
         ConfigError: the cluster can't be reached, or refuses, or stops giving records.
     """
     consumer = _java.properties({**_CONSUMER_DEFAULTS, **properties})
-    try:
-        reading = _java.flink().Topics.readToEnd(consumer, topic, round(timeout_seconds * 1000))
-    except Py4JJavaError as error:
-        raise _config_error(error, properties, timeout_seconds) from error
-    return TopicContents(decode_events(reading.batch()), reading.nextOffset())
+    timeout_ms = round(timeout_seconds * 1000)
+    start, end = 0, -1
+    while start != end:
+        try:
+            reading = _java.flink().Topics.read(consumer, topic, start, end, chunk_bytes, timeout_ms)
+        except Py4JJavaError as error:
+            raise _config_error(error, properties, timeout_seconds) from error
+        start, end = reading.nextOffset(), reading.endOffset()
+        yield TopicContents(decode_events(reading.batch()), start)
 
 
 def _source_builder(

@@ -47,13 +47,15 @@ def check_topics(config: JobConfig) -> OutputLimits:
 
 
 def read_catalog(config: JobConfig) -> KnownCatalog:
-    """Read the control topic to the end that it has now, and fold it.
+    """Read the control topic to the end that it has now, and fold it chunk by chunk.
 
     Raises:
         ConfigError: it can't be read.
     """
-    contents = kafka.read_topic_to_end(config.kafka.consumer_properties(), config.topics.control)
-    return fold(contents.records, contents.next_offset, config.catalog.max_bytes)
+    known = KnownCatalog()
+    for contents in kafka.read_topic_to_end(config.kafka.consumer_properties(), config.topics.control):
+        known = fold(contents.records, contents.next_offset, config.catalog.max_bytes, known)
+    return known
 
 
 def _check_control(config: JobConfig, control: TopicDescription) -> None:

@@ -87,6 +87,7 @@ def dead_letter(
     limits: OutputLimits,
     at: datetime,
     model: str | None = None,
+    cut_from: int | None = None,
 ) -> Outcome:
     """An event or update that could not be handled: its own bytes, and headers that say why.
 
@@ -100,6 +101,7 @@ def dead_letter(
         limits: what the topic takes.
         at: when it went wrong.
         model: the model that it is about, where known.
+        cut_from: how many bytes the value had, where it was cut before.
     """
     headers: list[tuple[str, bytes | None]] = [
         (Header.STAGE, (error.stage or "score").encode()),
@@ -111,9 +113,9 @@ def dead_letter(
         headers.append((Header.MODEL, _cut(model)))
     details = encode_headers(headers)
     room = limits.dead_letter_bytes - RECORD_OVERHEAD - len(details)
-    if len(value) + len(envelope) <= room:
+    if cut_from is None and len(value) + len(envelope) <= room:
         return Outcome(OutcomeKind.DEAD_LETTER, value, envelope, details)
-    headers.append((Header.TRUNCATED, str(len(value)).encode()))
+    headers.append((Header.TRUNCATED, str(len(value) if cut_from is None else cut_from).encode()))
     room -= 64
     if len(envelope) > room:
         record = decode_envelope(envelope)._replace(headers=())

@@ -91,17 +91,25 @@ class ScoringSubtask:
         """Serve what the state held and what the control topic said before the job started."""
         self._serving.start(catalogs.newest(restored, known.catalog))
         if self._place.subtask == 0:
-            refused = [(update, update.error(), None) for update in known.refused]
-            failed = [
-                (update, failure, str(model))
-                for model, update in known.published.items()
-                if (failure := self._serving.failure(model)) is not None
-            ]
             now = self._clock()
             self._unsaid += [
-                dead_letter(update.value, update.envelope, error, self._limits, now, model)
-                for update, error, model in [*refused, *failed]
-                if update.offset > restored.offset
+                dead_letter(
+                    one.value, one.envelope, one.error(), self._limits, now, None, cut_from=one.cut_from
+                )
+                for one in known.refused
+                if one.offset > restored.offset
+            ]
+            self._unsaid += [
+                dead_letter(
+                    one.whole_value(known.catalog.models[model.name].versions[model.version]),
+                    one.envelope,
+                    failure,
+                    self._limits,
+                    now,
+                    str(model),
+                )
+                for model, one in known.published.items()
+                if one.offset > restored.offset and (failure := self._serving.failure(model)) is not None
             ]
 
     def adopt(self, state: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """What the job asks Kafka before it starts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from kafka import KafkaProducer
@@ -22,8 +23,14 @@ def client() -> Iterator[JavaClient]:
         yield running
 
 
+def read_chunks(*args: Any) -> list[TopicContents]:
+    return list(read_topic_to_end(*args))
+
+
 def read(client: JavaClient, broker: Broker, topic: str) -> TopicContents:
-    return client.call(read_topic_to_end, {"bootstrap.servers": broker.bootstrap}, topic)
+    """The records of a topic that fits one chunk."""
+    (contents,) = client.call(read_chunks, {"bootstrap.servers": broker.bootstrap}, topic)
+    return contents
 
 
 def test_a_topic_is_described_with_its_partitions_and_settings(client: JavaClient, broker: Broker) -> None:
@@ -65,7 +72,7 @@ def test_reading_from_a_broker_that_does_not_answer_ends(client: JavaClient) -> 
     (port,) = free_ports(1)
 
     with pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s"):
-        client.call(read_topic_to_end, {"bootstrap.servers": f"127.0.0.1:{port}"}, "control", 1)
+        client.call(read_chunks, {"bootstrap.servers": f"127.0.0.1:{port}"}, "control", 1)
 
 
 def test_a_wrong_client_property_is_named(client: JavaClient, broker: Broker) -> None:
@@ -141,4 +148,32 @@ def test_a_group_and_its_offsets_do_not_matter(
     }
 
     for _ in range(2):
-        assert client.call(read_topic_to_end, properties, control).records.values == [b"first"]
+        (contents,) = client.call(read_chunks, properties, control)
+        assert contents.records.values == [b"first"]
+
+
+def test_a_topic_larger_than_a_chunk_is_read_whole_and_in_order(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    control = topics().control
+    values = [b"%d" % number * 500 for number in range(100)]
+    send(broker.bootstrap, control, values)
+
+    chunks = client.call(read_chunks, {"bootstrap.servers": broker.bootstrap}, control, 10, 8 * 1024)
+
+    sizes = [sum(map(len, chunk.records.values)) for chunk in chunks]
+    assert len(chunks) > 5
+    assert max(sizes) < 8 * 1024 + 1000
+    assert [value for chunk in chunks for value in chunk.records.values] == values
+    assert chunks[-1].next_offset == 100
+
+
+def test_a_chunk_that_ends_with_the_topic_is_the_last(
+    client: JavaClient, broker: Broker, topics: MakeTopics
+) -> None:
+    control = topics().control
+    send(broker.bootstrap, control, [b"x" * 2000] * 2)
+
+    chunks = client.call(read_chunks, {"bootstrap.servers": broker.bootstrap}, control, 10, 1000)
+
+    assert [chunk.next_offset for chunk in chunks] == [1, 2]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.batches import Envelope, decode_envelope, decode_headers, encode_envelope
-from udfs.errors import ScoreError
+from udfs.errors import ScoreError, UpdateError
 from udfs.outputs import RECORD_OVERHEAD, SMALLEST_LIMIT, OutputLimits, dead_letter
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -82,3 +82,10 @@ def test_a_timestamp_that_its_topic_refuses_is_told(offset_ms: int, refused: boo
 
     assert (error is not None) == refused
     assert limits().timestamp_error(envelope(timestamp=NOW_MS + offset_ms), NOW_MS) is None
+
+
+def test_a_dead_letter_of_a_value_that_was_cut_before_says_how_long_it_was() -> None:
+    letter = dead_letter(b"", envelope(), UpdateError("not JSON"), limits(), NOW, cut_from=123_456)
+
+    assert (letter.value, letter.envelope) == (b"", envelope())
+    assert header(letter.details, "ms-truncated") == b"123456"

@@ -1,13 +1,14 @@
 """What the job refuses before it starts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from connectors import kafka
-from connectors.kafka import TopicDescription
+from connectors.kafka import TopicContents, TopicDescription
 from jobs.config import JobConfig, TopicsConfig, load_config
-from jobs.preflight import check_topics
+from jobs.preflight import check_topics, read_catalog
+from udfs.batches import BatchKind, Envelope, decode_events, encode_envelope, encode_events
 from udfs.errors import ConfigError
 
 USUAL = {"max.message.bytes": "1048588", "message.timestamp.type": "CreateTime"}
@@ -95,3 +96,18 @@ def test_a_control_topic_that_can_lose_models_is_refused_unless_allowed(
     with pytest.raises(ConfigError, match=f"{setting}={value} can lose models"):
         check_topics(JobConfig())
     check_topics(load_config(None, ["catalog.allow_unsafe_control_topic=true"]))
+
+
+def test_a_control_topic_of_many_chunks_is_folded_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(properties: Mapping[str, str], topic: str) -> Iterator[TopicContents]:
+        for offset in range(3):
+            envelope = encode_envelope(Envelope(topic, 0, offset, 0, None, False, ()))
+            batch = encode_events(BatchKind.EVENTS, 0, [(b"junk %d" % offset, envelope)])
+            yield TopicContents(decode_events(batch), offset + 1)
+
+    monkeypatch.setattr(kafka, "read_topic_to_end", chunks)
+
+    known = read_catalog(JobConfig())
+
+    assert known.next_offset == 3
+    assert [one.value for one in known.refused] == [b"junk 0", b"junk 1", b"junk 2"]

@@ -13,6 +13,7 @@ from udfs.batches import (
     Envelope,
     Outcome,
     OutcomeKind,
+    decode_events,
     decode_headers,
     decode_outcomes,
     encode_envelope,
@@ -22,7 +23,7 @@ from udfs.errors import ModelLoadError
 from udfs.held import HeldEvents
 from udfs.json_values import JsonValue
 from udfs.models.catalog import Catalog
-from udfs.models.known import KnownCatalog
+from udfs.models.known import KnownCatalog, fold
 from udfs.models.serving import Serving
 from udfs.models.updates import (
     ActivateModel,
@@ -76,7 +77,9 @@ def subtask(clock: Clock) -> ScoringSubtask:
 LIMITS = OutputLimits(10_000, 10_000)
 
 
-def make_subtask(clock: Clock, number: int = 0, limits: OutputLimits = LIMITS) -> ScoringSubtask:
+def make_subtask(
+    clock: Clock, number: int = 0, limits: OutputLimits = LIMITS, known: KnownCatalog | None = None
+) -> ScoringSubtask:
     serving = Serving(
         lambda artifact: Path(artifact.sha256),
         load_doubling,
@@ -86,7 +89,7 @@ def make_subtask(clock: Clock, number: int = 0, limits: OutputLimits = LIMITS) -
     )
     held = HeldEvents(seconds=30, max_events=3, max_bytes=10_000)
     made = ScoringSubtask(Place("job", number), serving, limits, held, None, clock)
-    made.start(Catalog(), KnownCatalog())
+    made.start(Catalog(), known or KnownCatalog())
     return made
 
 
@@ -263,3 +266,16 @@ def test_a_model_that_cannot_be_closed_hurts_nobody(monkeypatch: pytest.MonkeyPa
     update(subtask, 0, publish(1))
 
     assert update(subtask, 1, RetireModel(RetiredModel("m"), all=True)) == []
+
+
+def test_what_failed_or_was_refused_before_the_start_is_a_dead_letter_of_its_own_bytes(clock: Clock) -> None:
+    artifact = Artifact(hashlib.sha256(b"model").hexdigest(), inline=b"model")
+    failing = encode_update(PublishModel(ModelId("m", 1), "unknown", artifact))
+    topic = [(failing, envelope(0)), (b"junk", envelope(1)), (b"", envelope(2))]
+    known = fold(decode_events(encode_events(BatchKind.EVENTS, 0, topic)), 3, 1000)
+    subtask = make_subtask(clock, known=known)
+
+    _, letters = score(subtask, kind=BatchKind.HEARTBEAT)
+
+    assert [letter.value for letter in letters] == [b"junk", b"", failing]
+    assert [letter.envelope for letter in letters] == [envelope(1), envelope(2), envelope(0)]

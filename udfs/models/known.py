@@ -1,6 +1,7 @@
 """What the control topic says before a job starts."""
 
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -9,6 +10,9 @@ from udfs.errors import ModelstreamError, UpdateError
 from udfs.models.catalog import Catalog, advance, apply
 from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, decode_update
 from udfs.records import ModelId
+
+REFUSED_BYTES = 16 * 1024 * 1024
+"""Most bytes that the values of refused records may have together; beyond it the oldest are cut."""
 
 
 class KnownUpdate(msgspec.Struct, frozen=True):
@@ -23,34 +27,54 @@ class RefusedUpdate(KnownUpdate, frozen=True):
     """One that could not be folded."""
 
     message: str
+    cut_from: int | None = None
+    """How many bytes its value had, where it has been cut."""
 
     def error(self) -> ModelstreamError:
         """Why, as the error that a running job would have had."""
         return UpdateError(self.message)
 
 
+class KnownPublication(KnownUpdate, frozen=True):
+    """One that published a version. Its inline artifact is left out of the value: the catalog has it."""
+
+    artifact_at: int | None = None
+    """Where in the value the artifact's base64 belongs; None: the value is whole."""
+
+    def whole_value(self, published: PublishModel) -> bytes:
+        """The value as it was read, given the version that the catalog has."""
+        if self.artifact_at is None:
+            return self.value
+        text = b64encode(published.artifact.inline or b"")
+        return self.value[: self.artifact_at] + text + self.value[self.artifact_at :]
+
+
 class KnownCatalog(msgspec.Struct, frozen=True):
-    """The control topic, folded from its beginning."""
+    """The control topic, folded from its beginning. As large as the catalog, however long the topic."""
 
     catalog: Catalog = Catalog()
     next_offset: int = 0
     """The first offset that was not read: where the job goes on."""
     refused: tuple[RefusedUpdate, ...] = ()
-    published: Mapping[ModelId, KnownUpdate] = {}
+    published: Mapping[ModelId, KnownPublication] = {}
     """How each version of the catalog was published: what becomes a dead letter when it fails to load."""
 
 
-def fold(records: EventBatch, next_offset: int, max_bytes: int) -> KnownCatalog:
+def fold(
+    records: EventBatch, next_offset: int, max_bytes: int, known: KnownCatalog | None = None
+) -> KnownCatalog:
     """Fold control records in their order.
 
     Args:
-        records: every record of the control topic.
+        records: the control topic's next records.
         next_offset: the offset behind the last one.
         max_bytes: most bytes of inline artifacts that the catalog may hold.
+        known: what the records before them came to, None at the topic's beginning.
     """
-    catalog = Catalog()
-    refused: list[RefusedUpdate] = []
-    published: dict[ModelId, KnownUpdate] = {}
+    known = known or KnownCatalog()
+    catalog = known.catalog
+    refused = [*known.refused]
+    published = {**known.published}
     for index, value in enumerate(records.values):
         envelope = records.envelope(index)
         offset = decode_envelope(envelope).offset
@@ -59,10 +83,11 @@ def fold(records: EventBatch, next_offset: int, max_bytes: int) -> KnownCatalog:
             case UpdateError():
                 refused.append(RefusedUpdate(offset, envelope, value, str(update)))
             case PublishModel():
-                published[update.model] = KnownUpdate(offset, envelope, value)
+                kept = catalog.models[update.model.name].versions[update.model.version]
+                published[update.model] = _publication(offset, envelope, value, kept)
             case RetireModel():
-                published = {model: known for model, known in published.items() if model in catalog}
-    return KnownCatalog(catalog, next_offset, tuple(refused), published)
+                published = {model: one for model, one in published.items() if model in catalog}
+    return KnownCatalog(catalog, next_offset, _bounded(refused), published)
 
 
 def fold_one(
@@ -74,3 +99,23 @@ def fold_one(
         return apply(catalog, update, offset, max_bytes=max_bytes), update
     except UpdateError as error:
         return advance(catalog, offset), error
+
+
+def _publication(offset: int, envelope: bytes, value: bytes, kept: PublishModel) -> KnownPublication:
+    text = b64encode(kept.artifact.inline or b"")
+    at = value.find(text) if text else -1
+    if at < 0:  # by URI, or in another spelling
+        return KnownPublication(offset, envelope, value)
+    return KnownPublication(offset, envelope, value[:at] + value[at + len(text) :], at)
+
+
+def _bounded(refused: Sequence[RefusedUpdate]) -> tuple[RefusedUpdate, ...]:
+    """The refused records, whose newest are whole: a job that starts again has told of the older ones."""
+    bounded: list[RefusedUpdate] = []
+    total = 0
+    for one in reversed(refused):
+        total += len(one.value)
+        if total > REFUSED_BYTES and one.value:
+            one = msgspec.structs.replace(one, value=b"", cut_from=len(one.value))
+        bounded.append(one)
+    return tuple(reversed(bounded))

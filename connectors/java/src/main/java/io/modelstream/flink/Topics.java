@@ -51,49 +51,61 @@ public final class Topics {
     }
 
     /**
-     * What {@link #readToEnd} read.
+     * What {@link #read} read.
      *
-     * @param batch an event batch of all records
+     * @param batch an event batch of the records
      * @param nextOffset the first offset that was not read
+     * @param endOffset the offset behind the last record that the topic has now
      */
-    public record Contents(byte[] batch, long nextOffset) {}
+    public record Contents(byte[] batch, long nextOffset, long endOffset) {}
 
     /**
-     * Reads a topic of one partition from its beginning to the end that it has now.
+     * Reads some records of a topic of one partition.
      *
      * @param properties of the consumer
      * @param topic its name
+     * @param startOffset the first offset to read; where it is gone already, the first that is there
+     * @param endOffset the offset to stop at, or -1 for the end that the topic has now
+     * @param maxBytes how many bytes of records are enough: the record that reaches them is the last
      * @param timeoutMs how long to wait for the cluster and for the next record, in milliseconds
      * @throws TimeoutException the cluster did not answer in time, or records did not come
      */
-    public static Contents readToEnd(Properties properties, String topic, int timeoutMs) {
-        List<TopicPartition> partition = List.of(new TopicPartition(topic, 0));
+    public static Contents read(
+            Properties properties,
+            String topic,
+            long startOffset,
+            long endOffset,
+            long maxBytes,
+            int timeoutMs) {
+        TopicPartition partition = new TopicPartition(topic, 0);
         Properties client = withTimeout(properties, timeoutMs);
         client.remove("group.id");
         client.put("enable.auto.commit", "false");
+        client.put("auto.offset.reset", "earliest");
         ByteArrayDeserializer bytes = new ByteArrayDeserializer();
         try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(client, bytes, bytes)) {
-            consumer.assign(partition);
-            consumer.seekToBeginning(partition);
-            long end = consumer.endOffsets(partition).get(partition.get(0));
+            consumer.assign(List.of(partition));
+            long start = Math.max(startOffset, consumer.beginningOffsets(List.of(partition)).get(partition));
+            consumer.seek(partition, start);
+            long end = endOffset < 0 ? consumer.endOffsets(List.of(partition)).get(partition) : endOffset;
             BatchBuilder batch = new BatchBuilder();
             // The position passes what is no record: marks of transactions, and what was aborted.
-            for (long at = position(consumer); at < end; at = position(consumer)) {
+            for (long at = start; at < end; at = consumer.position(partition)) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(timeoutMs))) {
-                    if (record.offset() < end) {
-                        batch.add(Envelope.encode(record), RecordDeserializer.valueOf(record));
+                    if (record.offset() >= end) {
+                        break;
+                    }
+                    batch.add(Envelope.encode(record), RecordDeserializer.valueOf(record));
+                    if (batch.size() >= maxBytes) {
+                        return new Contents(batch.build(BatchBuilder.EVENTS, 0), record.offset() + 1, end);
                     }
                 }
-                if (position(consumer) == at) {
+                if (consumer.position(partition) == at) {
                     throw new TimeoutException(topic + ": no record came at offset " + at + " of " + end);
                 }
             }
-            return new Contents(batch.build(BatchBuilder.EVENTS, 0), end);
+            return new Contents(batch.build(BatchBuilder.EVENTS, 0), end, end);
         }
-    }
-
-    private static long position(KafkaConsumer<?, ?> consumer) {
-        return consumer.position(consumer.assignment().iterator().next());
     }
 
     private static boolean exists(KafkaFuture<?> answer) throws ExecutionException, InterruptedException {
