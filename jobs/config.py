@@ -113,6 +113,8 @@ class ArtifactsConfig(_Config, frozen=True):
     max_bytes: ByteSize = ByteSize(1024 * 1024 * 1024)
     cache_folder: str | None = None
     """Where artifacts are kept by sha256; by default the user's own below the worker's temporary folder."""
+    cache_max_bytes: ByteSize = ByteSize(10 * 1024 * 1024 * 1024)
+    """Most bytes in that folder; beyond it the least recently used artifacts are removed."""
     allow: tuple[str, ...] = ()
     """URIs of the folders, buckets or files that artifacts may come from; none: inline only."""
     allow_private_addresses: tuple[str, ...] = ()

@@ -59,6 +59,7 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
         artifacts=ArtifactSettings(
             folder=config.artifacts.cache_folder,
             max_bytes=int(config.artifacts.max_bytes),
+            cache_max_bytes=int(config.artifacts.cache_max_bytes),
             timeout=float(config.artifacts.timeout),
             allow=config.artifacts.allow,
             allow_private_addresses=config.artifacts.allow_private_addresses,

@@ -1,7 +1,12 @@
 """The artifact store: bytes are those of their sha256, kept once, and only from where they may come."""
 
 import hashlib
+import os
+import random
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,9 +14,12 @@ from typing import Any
 import pytest
 
 from jobs.config import load_config
+from jobs.settings import serving_settings
 from udfs.errors import ArtifactError, ConfigError
+from udfs.models.artifact_cache import ArtifactCache
 from udfs.models.artifacts import ArtifactSettings, ArtifactStore
 from udfs.models.updates import Artifact
+from udfs.outputs import OutputLimits
 
 MODEL = b"a model" * 1000
 SHA256 = hashlib.sha256(MODEL).hexdigest()
@@ -131,7 +139,168 @@ def test_a_cache_that_cannot_be_written_names_its_setting(tmp_path: Path) -> Non
         make_store(tmp_path / "file" / "cache").fetch(Artifact(SHA256, inline=MODEL))
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_cache_that_others_may_change_is_refused_though_it_has_the_artifact(
+    cache: Path, place: Path, mode: int
+) -> None:
+    store = make_store(cache, place)
+    store.fetch(by_uri(place))
+    cache.chmod(mode)
+    with pytest.raises(ArtifactError, match="others may write there"):
+        store.fetch(by_uri(place))
+
+
+class Many:
+    """Artifacts of a thousand bytes, each fetched by a store that then ends."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def fetch(self, number: int, max_bytes: int, store: ArtifactStore | None = None) -> Path:
+        store = store or make_store(self.cache, cache_max_bytes=max_bytes)
+        return store.fetch(thousand_bytes(number))
+
+    def fill(self, count: int) -> None:
+        """Keep artifacts, the first of which was used longest ago."""
+        for number in range(count):
+            path = self.fetch(number, 2**20)
+            os.utime(path, ns=(number, number))
+
+    def kept(self) -> set[int]:
+        names = {thousand_bytes(number).sha256: number for number in range(10)}
+        return {names[path.name] for path in self.cache.iterdir()}
+
+
+def thousand_bytes(number: int) -> Artifact:
+    content = b"%d" % number * 1000
+    return Artifact(hashlib.sha256(content).hexdigest(), inline=content)
+
+
+class TestBound:
+    @pytest.fixture
+    def many(self, cache: Path) -> Many:
+        return Many(cache)
+
+    def test_the_least_recently_used_are_removed(self, many: Many) -> None:
+        many.fill(4)
+        many.fetch(5, max_bytes=3000)
+        assert many.kept() == {2, 3, 5}
+
+    def test_what_is_used_again_is_no_longer_the_least_recent(
+        self, many: Many, cache: Path, place: Path
+    ) -> None:
+        old = make_store(cache, place).fetch(by_uri(place))
+        os.utime(old, ns=(0, 0))
+        many.fill(2)
+        make_store(cache, place).fetch(by_uri(place))
+
+        many.fetch(2, max_bytes=len(MODEL) + 1000)
+
+        assert old.exists()
+        assert len(list(cache.iterdir())) == 2
+
+    def test_a_cache_within_its_bound_loses_nothing(self, many: Many) -> None:
+        many.fill(3)
+        many.fetch(3, max_bytes=4000)
+        assert many.kept() == {0, 1, 2, 3}
+
+    def test_a_bound_that_was_lowered_holds_from_the_opening(self, many: Many, cache: Path) -> None:
+        many.fill(4)
+        make_store(cache, cache_max_bytes=2000)
+        assert many.kept() == {2, 3}
+
+    def test_what_another_subtask_is_loading_stays(self, many: Many, cache: Path) -> None:
+        other = make_store(cache)
+        loading = other.fetch(thousand_bytes(0))
+        os.utime(loading, ns=(0, 0))
+        many.fill(3)
+
+        many.fetch(4, max_bytes=1000)
+
+        assert many.kept() == {0, 4}
+        other.fetch(thousand_bytes(4))
+        many.fetch(5, max_bytes=1000)
+        assert 0 not in many.kept()
+
+    def test_what_another_process_is_loading_stays(self, many: Many, cache: Path) -> None:
+        many.fill(2)
+        holding = (
+            "import sys, pathlib; from udfs.models.artifact_cache import ArtifactCache\n"
+            "cache = ArtifactCache(pathlib.Path(sys.argv[1]), 2**20)\n"
+            "print(cache.take(sys.argv[2]), flush=True); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", holding, str(cache), thousand_bytes(0).sha256]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            os.utime(cache / thousand_bytes(0).sha256, ns=(0, 0))
+            many.fetch(2, max_bytes=1000)
+            assert many.kept() == {0, 2}
+            other.communicate()
+        many.fetch(3, max_bytes=1000)
+        assert many.kept() == {3}
+
+    def test_an_artifact_over_the_bound_is_there_while_it_is_loaded(self, cache: Path) -> None:
+        store = make_store(cache, cache_max_bytes=10)
+        assert store.fetch(Artifact(SHA256, inline=MODEL)).read_bytes() == MODEL
+
+    def test_files_that_are_no_artifacts_are_left_alone(self, many: Many, cache: Path) -> None:
+        cache.mkdir(mode=0o700)
+        (cache / "notes").write_bytes(bytes(5000))
+        many.fetch(1, max_bytes=1000)
+        many.fetch(2, max_bytes=1000)
+        assert {path.name for path in cache.iterdir()} == {"notes", thousand_bytes(2).sha256}
+
+    def test_subtasks_that_push_each_other_out_always_load_whole_files(self, cache: Path) -> None:
+        artifacts = [thousand_bytes(number) for number in range(5)]
+
+        def load(seed: int) -> bool:
+            store = make_store(cache, cache_max_bytes=2000)
+            order = random.Random(seed).choices(artifacts, k=60)
+            return all(store.fetch(artifact).read_bytes() == artifact.inline for artifact in order)
+
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(load, range(6)))
+        make_store(cache, cache_max_bytes=2000)
+        assert sum(path.stat().st_size for path in cache.iterdir()) <= 2000
+
+
+class TestInterruptedFetches:
+    @staticmethod
+    def leave(cache: Path, hours: float) -> Path:
+        cache.mkdir(mode=0o700)
+        path = cache / "fetching-abc"
+        path.write_bytes(b"half")
+        then = time.time() - hours * 3600
+        os.utime(path, (then, then))
+        return path
+
+    def test_what_is_older_than_a_day_is_removed_at_the_opening(self, cache: Path) -> None:
+        left = self.leave(cache, hours=25)
+        make_store(cache)
+        assert not left.exists()
+
+    def test_what_is_younger_may_be_under_way_and_stays(self, cache: Path) -> None:
+        left = self.leave(cache, hours=23)
+        make_store(cache)
+        assert left.exists()
+
+    def test_what_is_under_way_stays_however_old_it_looks(self, cache: Path) -> None:
+        cache.mkdir(mode=0o700)
+        with ArtifactCache(cache, 1000).new_file() as file:
+            os.utime(file.name, (0, 0))
+            make_store(cache)
+            assert Path(file.name).exists()
+
+
 class TestConfiguration:
+    def test_the_bound_of_the_cache_is_read(self) -> None:
+        config = load_config(None, ["artifacts.cache_max_bytes=2GiB"])
+        assert serving_settings(config, OutputLimits(1, 1)).artifacts.cache_max_bytes == 2 * 1024**3
+
+    def test_by_default_the_cache_has_at_most_10_gib(self) -> None:
+        assert load_config(None).artifacts.cache_max_bytes == 10 * 1024**3
+
     def test_by_default_artifacts_come_inline_only(self) -> None:
         assert load_config(None).artifacts.allow == ()
 
