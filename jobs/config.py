@@ -10,9 +10,10 @@ import yaml
 
 from udfs.errors import ArtifactError, ConfigError
 from udfs.models.places import AllowedPlaces
+from udfs.records import END
 from udfs.scorers import FORMATS
 
-Topic = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Topic = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}" + END)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -182,7 +183,7 @@ class CheckpointsConfig(_Config, frozen=True):
 class JobConfig(_Config, frozen=True):
     """A scoring job."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")] = "modelstream"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END)] = "modelstream"
     """Names the job, its consumer group and its transactions: unique per Kafka cluster."""
     parallelism: PositiveInt | None = None
     """By default the cluster's."""

@@ -4,9 +4,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+END = r"$(?!\n)"
+"""The end of a text in a pattern, for Python as for JSON Schema: Python's ``$`` lets a last line feed by."""
+
+ModelName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}" + END)]
 
 
 class ModelId(msgspec.Struct, frozen=True, order=True, forbid_unknown_fields=True):

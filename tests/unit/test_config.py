@@ -86,6 +86,8 @@ WRONG = {
     "models.max_loaded=0": "models.max_loaded:",
     "topics.events=a b": "topics.events:",
     "name=a/b": "name:",
+    'name="fraud\\n"': "name:",
+    'topics.control="ms.control\\n"': "topics.control:",
     "events.start=middle": "events.start:",
     "kafka=localhost": "kafka:",
 }

@@ -51,18 +51,31 @@ def find_difference(
         if len(expected) != len(actual):
             return f"{path}: expected {len(expected)} elements, got {len(actual)}"
         pairs = ((f"{path}[{i}]", e, a) for i, (e, a) in enumerate(zip(expected, actual, strict=True)))
+    elif _agree(expected, actual, tolerance):
+        return None
     else:
-        same = _is_number(expected) and _is_number(actual) and abs(expected - actual) <= tolerance
-        return (
-            None
-            if same or expected == actual
-            else f"{path}: expected {_short(expected)}, got {_short(actual)}"
-        )
+        return f"{path}: expected {_short(expected)}, got {_short(actual)}"
     return next((found for p, e, a in pairs if (found := find_difference(e, a, tolerance, p))), None)
 
 
+def _agree(expected: JsonValue, actual: JsonValue, tolerance: float) -> bool:
+    if isinstance(expected, bool) is not isinstance(actual, bool):
+        return False  # to Python true is 1
+    if expected == actual:
+        return True
+    if not (_is_number(expected) and _is_number(actual)):
+        return False
+    try:
+        return abs(expected - actual) <= tolerance
+    except OverflowError:  # an integer beyond every float, beside a float
+        return False
+
+
 def _short(value: JsonValue) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write integers of thousands of digits
+        return "a value too long to write"
     return text if len(text) <= _TEXT_CHARACTERS else f"{text[:_TEXT_CHARACTERS]}..."
 
 

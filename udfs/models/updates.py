@@ -7,9 +7,9 @@ import msgspec
 
 from udfs.errors import UpdateError
 from udfs.json_values import read_struct
-from udfs.records import ModelId, ModelName, Sha256, VersionNumber
+from udfs.records import END, ModelId, ModelName, Sha256, VersionNumber
 
-FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}" + END)]
 
 
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -18,7 +18,7 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     sha256: Sha256
     inline: bytes | None = None
     """The bytes themselves; base64 in JSON."""
-    uri: str | None = None
+    uri: Annotated[str, msgspec.Meta(min_length=1)] | None = None
 
     def __post_init__(self) -> None:
         if (self.inline is None) == (self.uri is None):
