@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.batches import BatchKind, Envelope, EventBatch, decode_events, encode_envelope, encode_events
+from udfs.errors import UpdateError
 from udfs.models import known
 from udfs.models.known import KnownCatalog, KnownPublication, fold
 from udfs.models.updates import (
@@ -171,3 +172,67 @@ def test_a_version_published_by_uri_has_its_value_as_it_was() -> None:
     assert fold_values(value).published[ModelId("iris", 1)] == KnownPublication(
         0, batch([value]).envelope(0), value
     )
+
+
+def test_a_job_goes_on_behind_the_last_record_that_was_read() -> None:
+    folded = fold(batch([encode_update(publish(1))], offset=7), 9, MAX_BYTES)
+
+    assert (folded.next_offset, folded.catalog.offset) == (9, 7)
+
+
+def test_a_topic_that_says_nothing_is_an_empty_catalog() -> None:
+    assert fold_values() == KnownCatalog()
+
+
+def test_records_that_say_nothing_new_leave_what_is_known() -> None:
+    before = fold_updates(publish(1))
+
+    after = fold(batch([]), 5, MAX_BYTES, before)
+
+    assert after == msgspec.structs.replace(before, next_offset=5)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"", "not JSON: "),
+        (b"\xff", "not JSON: "),
+        (b'{"type": "publish_model"}', "not a model update: "),
+        (encode_update(publish(1)).replace(b'"version":1', b'"version":0'), "not a model update: "),
+        (encode_update(ActivateModel(ModelId("iris", 9))), "iris:9 can't be activated: it is not published"),
+        (encode_update(retire(2)), "iris:2 can't be retired: it is active"),
+        (encode_update(publish(2, b"other bytes")), "iris:2 is already published with another descriptor"),
+        (encode_update(publish(3, MODEL * 10)), "iris:3: the catalog's inline artifacts would exceed"),
+    ],
+)
+def test_a_record_that_is_refused_is_kept_whole_and_changes_nothing(value: bytes, said: str) -> None:
+    before = fold_updates(publish(2))
+
+    after = fold(batch([value], offset=1), 2, MAX_BYTES, before)
+    (refused,) = after.refused
+
+    assert (refused.offset, refused.value, refused.envelope) == (1, value, batch([value], 1).envelope(0))
+    assert isinstance(refused.error(), UpdateError)
+    assert str(refused.error()).startswith(said)
+    assert after.catalog.models == before.catalog.models
+    assert (after.catalog.offset, after.published) == (1, before.published)
+
+
+def test_records_behind_a_refused_one_are_folded() -> None:
+    folded = fold_values(b"not JSON", encode_update(publish(1)), b"nor this", encode_update(publish(2)))
+
+    assert [one.offset for one in folded.refused] == [0, 2]
+    assert list(folded.published) == [ModelId("iris", 1), ModelId("iris", 2)]
+    assert folded.catalog.models["iris"].active == 2
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(values, max_size=30))
+def test_the_publication_of_each_version_of_the_catalog_is_known_and_no_other(topic: list[bytes]) -> None:
+    folded = fold_values(*topic)
+
+    assert set(folded.published) == {
+        ModelId(name, version) for name, model in folded.catalog.models.items() for version in model.versions
+    }
+    for model, publication in folded.published.items():
+        assert whole_value(folded, model) == topic[publication.offset]
