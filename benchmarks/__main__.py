@@ -156,13 +156,20 @@ class Bench:
             at_most(f"p99 at {name}", median([one.p99 for one in found]), "ms", goals[1]),
         ]
 
-    def naive_latency(self) -> None:
-        """Latency of the naive job."""
+    def other_latencies(self) -> None:
+        """Latency of the naive job, and of the plain loop at the highest rate."""
+        naive = self._latency_of(programs.naive_job, 500)
+        plain = self._latency_of(programs.plain_loop, 50_000)
+        self.figures += [
+            Figure("p50 at 500 events/s, naive job", naive.p50, "ms"),
+            Figure("p50 at 50,000 events/s, plain loop", plain.p50, "ms"),
+            Figure("p99 at 50,000 events/s, plain loop", plain.p99, "ms"),
+        ]
+
+    def _latency_of(self, make: Callable[[Stand, str], Program], per_second: int) -> latency.Latency:
         events = f"paced-{self._stand.number()}"
         create_topic(self._stand.bootstrap, events)
-        program = programs.naive_job(self._stand, events)
-        found = latency.measure(self._stand, program, events, 500, self._seconds)
-        self.figures.append(Figure("p50 at 500 events/s, naive job", found.p50, "ms"))
+        return latency.measure(self._stand, make(self._stand, events), events, per_second, self._seconds)
 
     def _measure(self, subjects: Subjects) -> dict[str, list[Run]]:
         """Measure each in turn, and all of them again: the machine's speed changes from minute to minute."""
@@ -230,7 +237,7 @@ def main() -> None:
                 partial(bench.latency, "process", 500, (30, 60)),
                 *(partial(bench.latency, "embedded", rate, (24, 70)) for rate in (5_000, 50_000)),
                 *(partial(bench.latency, "process", rate, (60, 120)) for rate in (5_000, 50_000)),
-                bench.naive_latency,
+                bench.other_latencies,
             ]
         for step in steps:
             step()

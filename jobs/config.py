@@ -171,12 +171,14 @@ class ModelsConfig(_Config, frozen=True):
 class CheckpointsConfig(_Config, frozen=True):
     """Checkpoints; the folder is the cluster's (``execution.checkpointing.dir``) unless named here."""
 
-    interval: Duration = Duration(1)
+    interval: Duration | None = None
+    """None: a second where outcomes wait for checkpoints (exactly-once), else ten."""
     timeout: Duration = Duration(600)
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        _check_at_least("interval", self.interval, 0.01)
+        if self.interval is not None:
+            _check_at_least("interval", self.interval, 0.01)
         _check_at_least("timeout", self.timeout, 0.01)
 
 

@@ -13,6 +13,7 @@ from pyflink.datastream import CheckpointingMode, StreamExecutionEnvironment
 from connectors import _java
 from jobs.config import JobConfig, load_config
 from jobs.preflight import check_topics, read_catalog
+from jobs.settings import checkpoint_interval_ms
 from jobs.topology import build
 from udfs.errors import ConfigError
 
@@ -61,7 +62,7 @@ def make_environment(config: JobConfig) -> StreamExecutionEnvironment:
     mode = CheckpointingMode.EXACTLY_ONCE
     if config.delivery == "at-least-once":
         mode = CheckpointingMode.AT_LEAST_ONCE
-    env.enable_checkpointing(round(config.checkpoints.interval * 1000), mode)
+    env.enable_checkpointing(checkpoint_interval_ms(config), mode)
     if config.parallelism is not None:
         env.set_parallelism(config.parallelism)
     return env

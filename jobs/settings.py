@@ -9,6 +9,8 @@ from udfs.score_batches import ServingSettings
 
 _INTERVALS = {"embedded": 0.005, "process": 0.01}
 """Seconds between batches: a process beside Flink takes fewer of them."""
+_CHECKPOINT_INTERVALS = {"exactly-once": 1.0, "at-least-once": 10.0}
+"""Seconds between checkpoints."""
 
 
 def events_settings(config: JobConfig) -> EventsSettings:
@@ -41,6 +43,12 @@ def batching_settings(config: JobConfig) -> BatchingSettings:
         interval_ms=round(interval * 1000),
         heartbeat_ms=round(config.batching.heartbeat * 1000),
     )
+
+
+def checkpoint_interval_ms(config: JobConfig) -> int:
+    """Time between checkpoints: exactly once, outcomes wait for one; else each is only a hiccup."""
+    asked = config.checkpoints.interval
+    return round((_CHECKPOINT_INTERVALS[config.delivery] if asked is None else asked) * 1000)
 
 
 def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings:

@@ -154,6 +154,7 @@ def _place(job: str, context: RuntimeContext) -> Place:
 
 def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
     warm_up_imports(list(settings.formats))
+    worker.settle_memory()
     serving = Serving(
         ArtifactStore(settings.artifacts).fetch,
         load_scorer,

@@ -199,3 +199,24 @@ class BrokenScorer(FakeScorer):
 def test_a_model_that_raises_fails_its_checks() -> None:
     with pytest.raises(ModelLoadError, match=r"check 1 can't be scored: .*ZeroDivisionError: by nought"):
         run_checks(BrokenScorer(), (Check(0, 1),))
+
+
+def nested(depth: int) -> JsonValue:
+    value: JsonValue = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_check_that_expects_null_agrees_with_a_model_that_gives_what_json_has_not() -> None:
+    check = Check(data=1, outputs={"y": None})
+
+    run_checks(FakeScorer({"y": float("nan")}), [check])
+
+
+@pytest.mark.parametrize(
+    "answer", [nested(5000), {1: "a", "b": object()}, object()], ids=["deep", "mixed keys", "no JSON"]
+)
+def test_outputs_that_no_prediction_could_hold_fail_their_check(answer: Any) -> None:
+    with pytest.raises(ModelLoadError, match="check 1"):
+        run_checks(FakeScorer(answer), [Check(data=1, outputs=answer if isinstance(answer, list) else {})])

@@ -8,6 +8,7 @@ from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, 
 from jobs.config import JobConfig, load_config
 from jobs.settings import (
     batching_settings,
+    checkpoint_interval_ms,
     control_settings,
     events_settings,
     outcomes_settings,
@@ -158,3 +159,13 @@ def test_what_a_subtask_is_told_reaches_a_worker_as_it_is() -> None:
     settings = serving_settings(config("missing_model.hold=1s"), LIMITS)
 
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize(("delivery", "milliseconds"), [("exactly-once", 1000), ("at-least-once", 10_000)])
+def test_checkpoints_are_rare_where_no_outcome_waits_for_one(delivery: str, milliseconds: int) -> None:
+    assert checkpoint_interval_ms(config(f"delivery={delivery}")) == milliseconds
+
+
+@pytest.mark.parametrize("delivery", ["exactly-once", "at-least-once"])
+def test_the_checkpoint_interval_that_is_asked_for_holds_with_either_delivery(delivery: str) -> None:
+    assert checkpoint_interval_ms(config(f"delivery={delivery}", "checkpoints.interval=3s")) == 3000

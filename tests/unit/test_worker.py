@@ -1,9 +1,12 @@
 """The guard against the code of an earlier job in a TaskManager that embeds Python."""
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from udfs.code_version import CODE_VERSION
-from udfs.worker import check_code_version
+from udfs.worker import check_code_version, settle_memory
 
 
 def test_the_code_that_was_submitted_may_run() -> None:
@@ -13,3 +16,15 @@ def test_the_code_that_was_submitted_may_run() -> None:
 def test_other_code_than_what_was_submitted_is_refused_with_what_to_do() -> None:
     with pytest.raises(RuntimeError, match="restart the TaskManagers"):
         check_code_version("0" * 16)
+
+
+@pytest.fixture
+def _thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_thawed")
+def test_full_collections_pass_by_what_was_imported_before_events_came() -> None:
+    settle_memory()
+    assert len(gc.get_objects()) < gc.get_freeze_count() / 10

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeGuard
 
+import msgspec
+
 from udfs.engine import score_inputs
 from udfs.errors import ModelLoadError, ScoreError
-from udfs.json_values import JsonValue
+from udfs.json_values import JsonValue, read_json, write_json
 from udfs.models.updates import Check
 from udfs.scorers import Scorer
 
@@ -25,7 +27,11 @@ def run_checks(scorer: Scorer, checks: Sequence[Check]) -> None:
     for number, (check, result) in enumerate(zip(checks, results, strict=True), start=1):
         if isinstance(result, ScoreError):
             raise ModelLoadError(f"check {number} can't be scored: {result}")
-        difference = find_difference(check.outputs, result, check.tolerance)
+        try:
+            # What a prediction would say, where NaN is null.
+            difference = find_difference(check.outputs, read_json(write_json(result)), check.tolerance)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            raise ModelLoadError(f"check {number} can't be compared: {error}") from error
         if difference:
             raise ModelLoadError(f"check {number} differs: {difference}")
 
