@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks import in_process, latency, programs
 from benchmarks.figures import Figure, at_least, at_most, calibrate, median, show, write
+from benchmarks.latency import Latency
 from benchmarks.stand import Program, Run, Stand, iris_event, iris_event_for
 from devtools.broker import Broker
 from devtools.topics import create_topic
@@ -166,7 +167,7 @@ class Bench:
             Figure("p99 at 50,000 events/s, plain loop", plain.p99, "ms"),
         ]
 
-    def _latency_of(self, make: Callable[[Stand, str], Program], per_second: int) -> latency.Latency:
+    def _latency_of(self, make: Callable[[Stand, str], Program], per_second: int) -> Latency:
         events = f"paced-{self._stand.number()}"
         create_topic(self._stand.bootstrap, events)
         return latency.measure(self._stand, make(self._stand, events), events, per_second, self._seconds)
