@@ -5,7 +5,7 @@ https://kafka-python.readthedocs.io
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -175,8 +175,11 @@ class Client:
                     found[partition] += [_record(one) for one in records if one.offset < ends[partition]]
         return [record for partition in partitions for record in found[partition]]
 
-    def follow(self, topic: str, *, from_beginning: bool = False) -> Iterator[list[Record]]:
-        """Read a topic as it grows, for ever: what came, a list at a time, empty when nothing did."""
+    def follow(self, topic: str, *, from_beginning: bool = False) -> Generator[list[Record], None, None]:
+        """Read a topic as it grows, for ever: what came, a list at a time, empty when nothing did.
+
+        Closing the generator closes its connection.
+        """
         with self.consumer(topic, from_end=not from_beginning) as consumer:
             while True:
                 batches = consumer.poll(timeout_ms=_POLL_MS).values()

@@ -1,6 +1,5 @@
 """The whole job on a real broker, run as a program: bounded, in both execution modes."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,89 +14,22 @@ from devtools import ROOT
 from devtools.broker import Broker
 from devtools.topics import create_job_topics, read_all, send, topics_named
 from examples.iris import train
+from tests.integration.records import (
+    ALLOWED,
+    BROKEN_EVENTS,
+    MALFORMED_UPDATES,
+    TIME_MS,
+    URIS,
+    by_uri,
+    event,
+    publish,
+)
 from tests.waiting import wait_until
-from udfs.models.updates import ActivateModel, Artifact, PublishModel, encode_update
+from udfs.models.updates import PublishModel
 from udfs.records import ModelId, ModelStatus
 
-FIELDS = "sepal_length,sepal_width,petal_length,petal_width"
 FLOWERS = 600
-SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 DAY_MS = 24 * 3600 * 1000
-# Older records than the topics' retention would be deleted under the test.
-TIME_MS = int(time.time() * 1000) - 3_600_000
-
-
-def publish(name: str, version: int, content: bytes, sha256: str | None = None) -> Record:
-    update = PublishModel(
-        ModelId(name, version),
-        "onnx",
-        Artifact(sha256=sha256 or hashlib.sha256(content).hexdigest(), inline=content),
-        options={"fields": FIELDS},
-    )
-    return Record(encode_update(update), name.encode())
-
-
-def event(number: int, model: str = "iris", data: object = SETOSA) -> Record:
-    value = json.dumps({"id": number, "model": model, "data": data}).encode()
-    return Record(
-        value, b"key-%d" % (number % 7), (("traceparent", b"00-%d" % number),), TIME_MS + number % 1000
-    )
-
-
-URIS = {
-    "unreachable": "http://127.0.0.1:1/models/thorn.onnx",
-    "forbidden": "http://127.0.0.1:2/models/thorn.onnx",
-    "a missing file": "file:///modelstream/no/such/file.onnx",
-    "outside the allowed path": "http://127.0.0.1:1/models/../secrets/thorn.onnx",
-}
-ALLOWED = '["http://127.0.0.1:1/models", "file:///modelstream/no"]'
-
-
-def by_uri(name: str, version: int, uri: str) -> Record:
-    artifact = Artifact(sha256="1" * 64, uri=uri)
-    return Record(encode_update(PublishModel(ModelId(name, version), "onnx", artifact)), name.encode())
-
-
-BROKEN = {
-    "not JSON": (b"not JSON", "decode"),
-    "JSON but no object": (b"[1, 2]", "decode"),
-    "invalid UTF-8": (b'{"id": "\xff\xfe"}', "decode"),
-    "deep nesting": (b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "decode"),
-    "null value": (None, "decode"),
-    "no data": (b'{"model": "iris"}', "decode"),
-    "no model": (b'{"data": {}}', "resolve"),
-    "unknown model": (b'{"model": "rose", "data": {}}', "resolve"),
-    "unknown version": (b'{"model": "iris:9", "data": {}}', "resolve"),
-    "missing field": (b'{"model": "iris", "data": {"sepal_length": 1}}', "score"),
-    "wrong type": (json.dumps({"model": "iris", "data": {**SETOSA, "petal_width": "x"}}).encode(), "score"),
-    "wrong shape": (b'{"model": "iris", "data": [1.0, 2.0]}', "score"),
-    "wrong rank": (b'{"model": "iris", "data": [[[1.0, 2.0, 3.0, 4.0]]]}', "score"),
-    "3 MB": (b'{"model": "iris", "data": "' + b"x" * 3_000_000 + b'"}', "score"),
-    "10 MB": (b'{"model": "iris", "data": "' + b"x" * 10_000_000 + b'"}', "score"),
-}
-
-
-def update(**fields: object) -> bytes:
-    """A control record by hand: what `encode_update` would never write."""
-    return json.dumps(fields).encode()
-
-
-IRIS_2 = {"name": "iris", "version": 2}
-MALFORMED_UPDATES = {
-    "not JSON": b"not an update",
-    "a null value": b"null",
-    "no object": b"[]",
-    "an unknown type": update(type="delete_model", model=IRIS_2),
-    "an unknown field": update(type="activate_model", model=IRIS_2, when="now"),
-    "version 0": update(type="activate_model", model={"name": "iris", "version": 0}),
-    "version -1": update(type="activate_model", model={"name": "iris", "version": -1}),
-    'version "2"': update(type="activate_model", model={"name": "iris", "version": "2"}),
-    "version 1.5": update(type="activate_model", model={"name": "iris", "version": 1.5}),
-    "activating what is not published": encode_update(ActivateModel(ModelId("iris", 77))),
-    "retiring what is active": update(type="retire_model", model={"name": "iris", "version": 3}),
-    "retiring what is not published": update(type="retire_model", model={"name": "iris", "version": 78}),
-}
-"""Updates that never change the catalog; each is a dead letter."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +41,6 @@ class Run:
     predictions: list[Record]
     dead_letters: list[Record]
     statuses: list[ModelStatus]
-
-    def dead_letter(self, value: bytes | None) -> Record:
-        """The one dead letter with this value."""
-        (found,) = [letter for letter in self.dead_letters if letter.value == value]
-        return found
 
 
 @pytest.fixture(scope="module", params=["embedded", "process"])
@@ -138,7 +65,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
         *(Record(value, b"iris") for value in MALFORMED_UPDATES.values()),
     ]
     flowers = [event(number) for number in range(FLOWERS)]
-    broken = [Record(value, b"broken", (("trace", b"1"),), TIME_MS) for value, _ in BROKEN.values()]
+    broken = [Record(value, b"broken") for value, _ in BROKEN_EVENTS.values()]
     ahead = event(8_000_000)._replace(timestamp=int(time.time() * 1000) + DAY_MS)
     good = [event(9_000_000)]
     sent = [*flowers, *broken, ahead, *good]
@@ -222,27 +149,6 @@ def test_a_prediction_keeps_the_key_the_headers_and_the_timestamp_of_its_event(r
     assert (record.header("ms-source") or b"").endswith(b"/0/5")
 
 
-@pytest.mark.parametrize("name", [name for name in BROKEN if name != "10 MB"])
-def test_a_broken_event_is_a_dead_letter_with_its_own_bytes_and_the_stage(run: Run, name: str) -> None:
-    value, stage = BROKEN[name]
-
-    letter = run.dead_letter(value)
-
-    assert letter.header("ms-stage") == stage.encode()
-    assert (letter.key, letter.header("trace")) == (b"broken", b"1")
-    assert letter.header("ms-timestamp") == b"%d" % TIME_MS
-
-
-def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(run: Run) -> None:
-    (letter,) = [letter for letter in run.dead_letters if letter.header("ms-truncated")]
-
-    original = BROKEN["10 MB"][0] or b""
-    assert letter.header("ms-truncated") == b"%d" % len(original)
-    assert len(letter.value or b"") > 4_900_000
-    assert original.startswith(letter.value or b"-")
-    assert letter.header("ms-source") is not None
-
-
 def test_a_timestamp_that_the_predictions_topic_refuses_is_a_dead_letter(run: Run) -> None:
     letters = [letter for letter in run.dead_letters if letter.header("ms-stage") == b"encode"]
 
@@ -251,7 +157,7 @@ def test_a_timestamp_that_the_predictions_topic_refuses_is_a_dead_letter(run: Ru
 
 @pytest.mark.parametrize("name", MALFORMED_UPDATES)
 def test_a_refused_update_is_one_dead_letter_with_its_own_bytes(run: Run, name: str) -> None:
-    letter = run.dead_letter(MALFORMED_UPDATES[name])
+    (letter,) = [letter for letter in run.dead_letters if letter.value == MALFORMED_UPDATES[name]]
 
     assert (letter.header("ms-stage"), letter.key) == (b"update", b"iris")
 

@@ -17,7 +17,7 @@ from devtools import ROOT
 from devtools.broker import Broker
 from devtools.topics import create_job_topics, read_all, send, topics_named
 from examples.iris import train
-from tests.integration.test_job import event, publish
+from tests.integration.records import event, publish
 from tests.waiting import wait_until
 
 TOPICS = topics_named("run")
