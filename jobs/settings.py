@@ -61,6 +61,7 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
         default_model=config.models.default,
         max_loaded=config.models.max_loaded,
         max_catalog_bytes=config.catalog.max_bytes,
+        max_batch=(config.batching.max_events, int(config.batching.max_bytes)),
         hold=(float(hold.hold), hold.max_events, int(hold.max_bytes))
         if isinstance(hold, HoldConfig)
         else None,

@@ -3,7 +3,7 @@
 Plain data; the caller keeps the encoded form in keyed state and hands in the clock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -113,3 +113,17 @@ class HeldEvents:
             self._bytes = sum(event.size for event, _ in self._entries)
             self.changed = True
         return taken
+
+
+def micro_batches(events: Iterable[HeldEvent], max_events: int, max_bytes: int) -> Iterator[list[HeldEvent]]:
+    """Cut events into pieces of at most so many events and bytes; a larger event is a piece of its own."""
+    batch: list[HeldEvent] = []
+    size = 0
+    for event in events:
+        if batch and (len(batch) == max_events or size + event.size > max_bytes):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += event.size
+    if batch:
+        yield batch

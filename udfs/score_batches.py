@@ -45,6 +45,8 @@ class ServingSettings(msgspec.Struct, frozen=True):
     default_model: str | None
     max_loaded: int
     max_catalog_bytes: int
+    max_batch: tuple[int, int]
+    """Most events and bytes that are scored in one call."""
     hold: tuple[float, int, int] | None
     """Seconds, events and bytes; None: an event without a model is a dead letter at once."""
     artifacts: ArtifactSettings
@@ -163,4 +165,12 @@ def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
         max_catalog_bytes=settings.max_catalog_bytes,
     )
     held = HeldEvents(*settings.hold) if settings.hold else None
-    return ScoringSubtask(place, serving, settings.limits, held, settings.default_model, time.monotonic)
+    return ScoringSubtask(
+        place,
+        serving,
+        settings.limits,
+        held,
+        settings.default_model,
+        time.monotonic,
+        max_batch=settings.max_batch,
+    )

@@ -16,7 +16,7 @@ from udfs.batches import (
 )
 from udfs.engine import Failure, Scored, score_values
 from udfs.errors import ModelstreamError, ResolveError
-from udfs.held import HeldEvent, HeldEvents
+from udfs.held import HeldEvent, HeldEvents, micro_batches
 from udfs.models import catalog as catalogs
 from udfs.models.known import KnownCatalog
 from udfs.models.serving import Serving
@@ -60,6 +60,7 @@ class ScoringSubtask:
         default_model: the model of events that name none.
         running_time: seconds of running time, for what is held.
         clock: the time of day, for statuses, dead letters and the limits of timestamps.
+        max_batch: most events and bytes that are scored in one call when held events are released.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ScoringSubtask:
         default_model: str | None,
         running_time: Callable[[], float],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        max_batch: tuple[int, int] = (1000, 4 * 1024 * 1024),
     ) -> None:
         self._place = place
         self._serving = serving
@@ -79,6 +81,7 @@ class ScoringSubtask:
         self._default_model = default_model
         self._running_time = running_time
         self._clock = clock
+        self._max_batch = max_batch
         self._unsaid: list[Outcome] = []
         self._asked: tuple[int, int] | None = None
 
@@ -194,7 +197,8 @@ class ScoringSubtask:
         # Asking is dear where much is held, and the answer changes with the serving alone.
         if self._asked != (asking := (self._serving.changes, self._held.arrivals)):
             self._asked = asking
-            outcomes += self._score_held(self._held.take_ready(self._is_served))
+            for ready in micro_batches(self._held.take_ready(self._is_served), *self._max_batch):
+                outcomes += self._score_held(ready)
         if kind is BatchKind.END_OF_INPUT:
             overdue, why = self._held.take_all(), "the input ended before the model came"
         else:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from udfs.held import REWRITE_SECONDS, HeldEvent, HeldEvents
+from udfs.held import REWRITE_SECONDS, HeldEvent, HeldEvents, micro_batches
 
 
 def event(number: int, reference: str = "m") -> HeldEvent:
@@ -76,3 +76,18 @@ def test_state_is_written_when_it_changed_and_now_and_then_for_the_time() -> Non
     assert (before, waiting.changed) == (True, False)
     assert not waiting.is_stale(REWRITE_SECONDS - 1)
     assert waiting.is_stale(REWRITE_SECONDS)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.binary(max_size=30)), st.integers(1, 5), st.integers(1, 60))
+def test_what_is_released_is_scored_in_order_in_calls_of_bounded_size(
+    values: list[bytes], max_events: int, max_bytes: int
+) -> None:
+    events = [HeldEvent("m", value, b"envelope") for value in values]
+
+    batches = list(micro_batches(events, max_events, max_bytes))
+
+    assert [one for batch in batches for one in batch] == events
+    for batch in batches:
+        assert 1 <= len(batch) <= max_events
+        assert len(batch) == 1 or sum(one.size for one in batch) <= max_bytes
