@@ -24,11 +24,18 @@ def run(config: ConfigFile = None, settings: Settings = None) -> None:
 
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
-    savepoint = run_until_interrupted(loaded)
+    sys.stderr.write(f"starting {loaded.name} on a local Flink\n")
+    savepoint = run_until_interrupted(
+        loaded,
+        lambda: sys.stderr.write(
+            f"{loaded.name} scores {loaded.topics.events} at {loaded.kafka.bootstrap_servers}; "
+            f"Ctrl-C stops it with a savepoint\n"
+        ),
+    )
     if savepoint is not None:
         sys.stderr.write(
             f"stopped with a savepoint. To go on from it, add:\n"
-            f"  --set flink[execution.state-recovery.path]={savepoint}\n"
+            f"  --set 'flink[execution.state-recovery.path]={savepoint}'\n"
         )
 
 

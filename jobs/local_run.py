@@ -1,7 +1,7 @@
 """The job on a local MiniCluster: until it ends, fails or is interrupted; then nothing of it is left."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -17,8 +17,12 @@ _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 15.0
 
 
-def run_until_interrupted(config: JobConfig) -> str | None:
+def run_until_interrupted(config: JobConfig, started: Callable[[], object] = lambda: None) -> str | None:
     """Run the job. A KeyboardInterrupt stops it with a savepoint: outputs committed, what is held kept.
+
+    Args:
+        config: the job's configuration.
+        started: called once, when Flink has taken the job.
 
     Returns:
         The savepoint's address, None when the job ended by itself.
@@ -28,12 +32,13 @@ def run_until_interrupted(config: JobConfig) -> str | None:
         JobError: it failed, or could not be stopped with a savepoint.
     """
     with _java_ended():
-        return _run(prepare(config), config)
+        return _run(prepare(config), config, started)
 
 
-def _run(env: StreamExecutionEnvironment, config: JobConfig) -> str | None:
+def _run(env: StreamExecutionEnvironment, config: JobConfig, started: Callable[[], object]) -> str | None:
     client = env.execute_async(config.name)._j_job_client
     try:
+        started()
         # Looking now and then, where waiting in Java would keep Ctrl-C from arriving.
         while not client.getJobStatus().get().isGloballyTerminalState():
             time.sleep(_POLL_SECONDS)

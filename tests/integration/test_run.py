@@ -72,7 +72,7 @@ def test_ctrl_c_leaves_no_process_and_a_savepoint_that_has_what_was_held(
         assert job.wait(60) == 0, (tmp_path / "first.log").read_text()[-3000:]
     assert [child for child in started if child.is_running() and child.status() != "zombie"] == []
     said = (tmp_path / "first.log").read_text()
-    savepoint = re.search(r"--set (flink\[execution\.state-recovery\.path\]=\S+)", said)
+    savepoint = re.search(r"--set '(flink\[execution\.state-recovery\.path\]=[^']+)'", said)
     assert savepoint is not None, said
 
     send(broker.bootstrap, TOPICS.control, [publish("rosa", 1, model)])
