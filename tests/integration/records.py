@@ -36,6 +36,7 @@ URIS = {
     "forbidden": "http://127.0.0.1:2/models/thorn.onnx",
     "a missing file": "file:///modelstream/no/such/file.onnx",
     "outside the allowed path": "http://127.0.0.1:1/models/../secrets/thorn.onnx",
+    "a file outside the allowed folder": "file:///modelstream/no/../secrets/thorn.onnx",
 }
 ALLOWED = '["http://127.0.0.1:1/models", "file:///modelstream/no"]'
 

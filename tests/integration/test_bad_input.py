@@ -139,6 +139,7 @@ def test_a_broken_event_is_a_dead_letter_with_its_own_bytes_and_the_stage(job: J
     assert letter.header("ms-stage") == stage.encode()
     assert (letter.value, letter.key, letter.header("trace")) == (value, b"broken", b"1")
     assert letter.header("ms-timestamp") == b"%d" % TIME_MS
+    assert (letter.header("ms-source") or b"").startswith(f"{job.topics.events}/0/".encode())
 
 
 def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(job: Job) -> None:
@@ -186,7 +187,10 @@ def test_an_artifact_that_can_not_be_fetched_is_a_dead_letter_and_a_status(job: 
     letter = job.dead_letter_of(job.topics.control, update)
 
     assert (letter.header("ms-stage"), letter.value) == (b"update", update.value)
-    assert ("failed", version) in [(said.status, said.model.version) for said in job.statuses()]
+    failed = ("failed", f"{model}:{version}")
+    wait_until(
+        lambda: failed in [(said.status, str(said.model)) for said in job.statuses()], _SECONDS, "its status"
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,3 +210,10 @@ def test_a_broken_artifact_is_a_dead_letter_and_the_model_goes_on_serving(job: J
     assert (letter.header("ms-stage"), letter.value) == (b"update", update.value)
     latest = job.read(job.topics.predictions)[-1]
     assert msgspec.json.decode(latest.value or b"")["model"]["version"] == 1
+
+
+def test_no_bad_record_has_a_second_dead_letter(job: Job) -> None:
+    job.dead_letter_of(job.topics.events, Record(b"the last", None))
+
+    sources = [letter.header("ms-source") for letter in job.read(job.topics.dead_letters)]
+    assert len(sources) == len(set(sources))

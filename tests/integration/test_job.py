@@ -163,7 +163,8 @@ def test_a_refused_update_is_one_dead_letter_with_its_own_bytes(run: Run, name: 
 
 
 @pytest.mark.parametrize(
-    "model", [b"iris:2", b"iris:3", b"rosa:1", b"moss:1", b"thorn:1", b"thorn:2", b"thorn:3", b"thorn:4"]
+    "model",
+    [b"iris:2", b"iris:3", b"rosa:1", b"moss:1", b"thorn:1", b"thorn:2", b"thorn:3", b"thorn:4", b"thorn:5"],
 )
 def test_a_version_that_fails_to_load_is_one_dead_letter(run: Run, model: bytes) -> None:
     (letter,) = [letter for letter in run.dead_letters if letter.header("ms-model") == model]
