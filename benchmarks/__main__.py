@@ -141,12 +141,10 @@ class Bench:
 
     def latency(self, execution: str, per_second: int, goals: tuple[float, float]) -> None:
         """Latency of the job at a rate."""
+        make = partial(programs.job, execution=execution, delivery="at-least-once")
         found = []
         for _ in range(self._repeats):
-            events = f"paced-{self._stand.number()}"
-            create_topic(self._stand.bootstrap, events)
-            program = programs.job(self._stand, events, execution=execution, delivery="at-least-once")
-            found.append(latency.measure(self._stand, program, events, per_second, self._seconds))
+            found.append(self._latency_of(make, per_second))
             self._console.print(
                 f"  {execution}, {per_second:,}/s: p50 {found[-1].p50:.1f} ms, p99 {found[-1].p99:.1f} ms",
                 style="dim",

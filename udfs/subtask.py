@@ -72,7 +72,8 @@ class ScoringSubtask:
         default_model: str | None,
         running_time: Callable[[], float],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        max_batch: tuple[int, int] = (1000, 4 * 1024 * 1024),
+        *,
+        max_batch: tuple[int, int],
     ) -> None:
         self._place = place
         self._serving = serving
@@ -96,9 +97,7 @@ class ScoringSubtask:
         if self._place.subtask == 0:
             now = self._clock()
             self._unsaid += [
-                dead_letter(
-                    one.value, one.envelope, one.error(), self._limits, now, None, cut_from=one.cut_from
-                )
+                dead_letter(one.value, one.envelope, one.error(), self._limits, now, cut_from=one.cut_from)
                 for one in known.refused
                 if one.offset > restored.offset
             ]

@@ -47,6 +47,8 @@ def settle_memory() -> None:
     A full collection walks all objects that it knows: with Flink's and the formats' libraries imported
     that takes a tenth of a second and more, in which no event is scored.
     """
+    # What an earlier attempt in this process left behind must still be found.
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -46,6 +46,9 @@ def by_uri(name: str, version: int, uri: str) -> Record:
     return Record(encode_update(PublishModel(ModelId(name, version), "onnx", artifact)), name.encode())
 
 
+PMML = b'<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/></PMML>'
+"""A document without a model, which is published as ONNX."""
+
 BROKEN_EVENTS = {
     "not JSON": (b"not JSON", "decode"),
     "JSON but no object": (b"[1, 2]", "decode"),
@@ -87,7 +90,7 @@ MALFORMED_UPDATES = {
     'version "2"': update(type="activate_model", model={"name": "iris", "version": "2"}),
     "version 1.5": update(type="activate_model", model={"name": "iris", "version": 1.5}),
     "activating what is not published": encode_update(ActivateModel(ModelId("iris", 77))),
-    "retiring what is active": update(type="retire_model", model={"name": "iris", "version": 3}),
+    "retiring what is active": update(type="retire_model", model={"name": "rosa", "version": 1}),
     "retiring what is not published": update(type="retire_model", model={"name": "iris", "version": 78}),
 }
 """Updates that never change the catalog; each is a dead letter."""

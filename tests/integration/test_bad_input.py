@@ -1,7 +1,6 @@
 """Bad records one by one on a running job: each is a dead letter, and a good event behind it is scored."""
 
 import itertools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,23 @@ import pytest
 from connectors.client import Client, Record
 from devtools import ROOT, processes
 from devtools.broker import Broker
-from devtools.topics import create_job_topics, topics_named
-from examples.iris import train
+from devtools.topics import topics_named
 from jobs.config import TopicsConfig
 from tests.integration.records import (
-    ALLOWED,
     BROKEN_EVENTS,
     MALFORMED_UPDATES,
+    PMML,
     TIME_MS,
     URIS,
     by_uri,
     event,
     publish,
 )
+from tests.integration.scoring_job import create_roomy_topics, iris_model, job_command
 from tests.waiting import wait_until
 from udfs.records import ModelStatus
 
 _SECONDS = 60.0
-PMML = b'<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/></PMML>'
 
 
 @dataclass
@@ -81,37 +79,21 @@ def job(
     request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Job]:
     folder: Path = tmp_path_factory.mktemp("bad-input")
-    train.write_onnx(train.fit_logistic_regression(), folder / "model.onnx")
-    model = (folder / "model.onnx").read_bytes()
+    model = iris_model(folder)
     topics = topics_named(f"bad-input-{request.param}")
-    large = {"max.message.bytes": "20000000", "message.timestamp.after.max.ms": str(2**62)}
-    create_job_topics(
-        broker.bootstrap, topics, configs={"events": large, "dead_letters": {"max.message.bytes": "5000000"}}
-    )
+    create_roomy_topics(broker.bootstrap, topics)
     settings = {
-        "name": topics.events,
-        "execution": request.param,
-        "parallelism": 1,
-        "kafka.bootstrap_servers": broker.bootstrap,
         "events.start": "earliest",
         "missing_model.hold": "100ms",
-        "artifacts.allow": ALLOWED,
-        "artifacts.cache_folder": str(folder / "cache"),
-        "checkpoints.folder": (folder / "checkpoints").as_uri(),
         "checkpoints.interval": "100ms",
-        # So a job that fails ends: nothing here may make it start again.
-        "flink[restart-strategy.type]": "disable",
-        **{f"topics.{field}": topic for field, topic in msgspec.structs.asdict(topics).items()},
     }
-    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     outputs = (topics.predictions, topics.dead_letters, topics.model_status)
-    process = processes.start(
-        [sys.executable, "-m", "jobs.score_events", *arguments], folder / "job.log", folder=ROOT
-    )
+    command = job_command(broker.bootstrap, topics, folder, request.param, settings)
+    process = processes.start(command, folder / "job.log", folder=ROOT)
     with Client({"bootstrap_servers": broker.bootstrap, "max_request_size": 20_000_000}) as client:
         streams = {topic: client.follow(topic, from_beginning=True) for topic in outputs}
         try:
-            client.send(topics.control, [publish("iris", 1, model)])
+            client.send(topics.control, [publish("iris", 1, model), publish("rosa", 1, model)])
             running = Job(
                 process,
                 client,
@@ -165,8 +147,6 @@ def test_an_event_of_tomorrow_is_a_dead_letter_where_the_predictions_topic_refus
 @pytest.mark.parametrize("name", MALFORMED_UPDATES)
 def test_a_refused_update_is_a_dead_letter_with_its_own_bytes(job: Job, name: str) -> None:
     value = MALFORMED_UPDATES[name]
-    if name == "retiring what is active":
-        value = value.replace(b'"version": 3', b'"version": 1')
 
     letter = job.dead_letter_of(job.topics.control, Record(value, b"iris"))
 

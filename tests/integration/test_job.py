@@ -12,18 +12,18 @@ import pytest
 from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.topics import create_job_topics, read_all, send, topics_named
-from examples.iris import train
+from devtools.topics import read_all, send, topics_named
 from tests.integration.records import (
-    ALLOWED,
     BROKEN_EVENTS,
     MALFORMED_UPDATES,
+    PMML,
     TIME_MS,
     URIS,
     by_uri,
     event,
     publish,
 )
+from tests.integration.scoring_job import create_roomy_topics, iris_model, job_command
 from tests.waiting import wait_until
 from udfs.models.updates import PublishModel
 from udfs.records import ModelId, ModelStatus
@@ -46,22 +46,16 @@ class Run:
 @pytest.fixture(scope="module", params=["embedded", "process"])
 def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("job")
-    train.write_onnx(train.fit_logistic_regression(), folder / "model.onnx")
-    model = (folder / "model.onnx").read_bytes()
+    model = iris_model(folder)
     topics = topics_named(f"job-{request.param}")
-    large = {"max.message.bytes": "20000000", "message.timestamp.after.max.ms": str(2**62)}
-    create_job_topics(
-        broker.bootstrap,
-        topics,
-        configs={"events": large, "dead_letters": {"max.message.bytes": "5000000"}},
-    )
+    create_roomy_topics(broker.bootstrap, topics)
     updates = [
         publish("iris", 1, model),
         publish("iris", 2, model[:100]),
         publish("iris", 3, model, sha256="0" * 64),
         publish("rosa", 1, b""),
         *(by_uri("thorn", version, uri) for version, uri in enumerate(URIS.values(), start=1)),
-        publish("moss", 1, b'<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"><Header/></PMML>'),
+        publish("moss", 1, PMML),
         *(Record(value, b"iris") for value in MALFORMED_UPDATES.values()),
     ]
     flowers = [event(number) for number in range(FLOWERS)]
@@ -71,26 +65,8 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
     sent = [*flowers, *broken, ahead, *good]
     send(broker.bootstrap, topics.control, updates)
     send(broker.bootstrap, topics.events, sent)
-    settings = {
-        "name": f"job-{request.param}",
-        "execution": request.param,
-        "parallelism": 1,
-        "kafka.bootstrap_servers": broker.bootstrap,
-        "events.bounded": "true",
-        "artifacts.allow": ALLOWED,
-        "artifacts.cache_folder": str(folder / "cache"),
-        "checkpoints.folder": (folder / "checkpoints").as_uri(),
-        "flink[restart-strategy.type]": "disable",
-        **{f"topics.{field}": topic for field, topic in msgspec.structs.asdict(topics).items()},
-    }
-    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.score_events", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    command = job_command(broker.bootstrap, topics, folder, request.param, {"events.bounded": "true"})
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-5000:]
     # The broker may still be writing the markers of the last transaction.
     wait_until(

@@ -88,7 +88,7 @@ def make_subtask(
         max_catalog_bytes=1000,
     )
     held = HeldEvents(seconds=30, max_events=3, max_bytes=10_000)
-    made = ScoringSubtask(Place("job", number), serving, limits, held, None, clock)
+    made = ScoringSubtask(Place("job", number), serving, limits, held, None, clock, max_batch=(2, 10_000))
     made.start(Catalog(), known or KnownCatalog())
     return made
 

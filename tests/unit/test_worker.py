@@ -1,6 +1,7 @@
 """The guard against the code of an earlier job in a TaskManager that embeds Python."""
 
 import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -28,3 +29,22 @@ def _thawed() -> Iterator[None]:
 def test_full_collections_pass_by_what_was_imported_before_events_came() -> None:
     settle_memory()
     assert len(gc.get_objects()) < gc.get_freeze_count() / 10
+
+
+class Cycle:
+    """What an ended attempt leaves: only the collector finds it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.usefixtures("_thawed")
+def test_what_an_earlier_attempt_left_behind_is_freed_at_the_next_start() -> None:
+    left = Cycle()
+    gone = weakref.ref(left)
+    settle_memory()
+    del left
+
+    settle_memory()
+
+    assert gone() is None
