@@ -8,31 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from jobs.units import ByteSize, Duration, check_at_least, check_at_most, decode_unit
 from udfs.errors import ArtifactError, ConfigError
 from udfs.models.places import AllowedPlaces
-from udfs.records import END
+from udfs.records import END, ModelId
 from udfs.scorers import FORMATS
 
 Topic = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}" + END)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class Duration(float):
-    """Seconds; in YAML a number of seconds, or text such as ``250ms``, ``30s``, ``5min``, ``1h``."""
-
-
-class ByteSize(int):
-    """Bytes; in YAML a number of bytes, or text such as ``512KiB``, ``4MiB``, ``1GiB``."""
-
-
-def _check_at_least(key: str, value: float, least: float) -> None:
-    if value < least:
-        raise ValueError(f"{key}: expected at least {least:g}, got {value:g}")
-
-
-def _check_at_most(key: str, value: float, most: float) -> None:
-    if value > most:
-        raise ValueError(f"{key}: expected at most {most:g}, got {value:g}")
 
 
 class _Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,6 +71,9 @@ class EventsConfig(_Config, frozen=True):
     """Consumer group; by default the job's name."""
     bounded: bool = False
     """Stop at the end that the topics have when the job starts."""
+    time_field: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    """The field of an event's value that says its time, in milliseconds since 1970 or as RFC 3339
+    (``occurred_on``, ``data.at``); None: the Kafka record's timestamp."""
 
 
 class BatchingConfig(_Config, frozen=True):
@@ -102,10 +88,10 @@ class BatchingConfig(_Config, frozen=True):
     """After this long without an event an empty batch lets the job report and release what it holds."""
 
     def __post_init__(self) -> None:
-        _check_at_least("max_bytes", self.max_bytes, 1024)
-        _check_at_most("max_bytes", self.max_bytes, 512 * 1024 * 1024)
-        _check_at_least("interval", self.interval or 0, 0)
-        _check_at_least("heartbeat", self.heartbeat, 0.01)
+        check_at_least("max_bytes", self.max_bytes, 1024)
+        check_at_most("max_bytes", self.max_bytes, 512 * 1024 * 1024)
+        check_at_least("interval", self.interval or 0, 0)
+        check_at_least("heartbeat", self.heartbeat, 0.01)
 
 
 class ArtifactsConfig(_Config, frozen=True):
@@ -126,7 +112,7 @@ class ArtifactsConfig(_Config, frozen=True):
     """Options of s3fs, such as ``endpoint_url`` and ``region``."""
 
     def __post_init__(self) -> None:
-        _check_at_least("timeout", self.timeout, 0.001)
+        check_at_least("timeout", self.timeout, 0.001)
         try:
             AllowedPlaces(self.allow, self.allow_private_addresses)
         except ArtifactError as error:
@@ -150,7 +136,7 @@ class HoldConfig(_Config, frozen=True):
     max_bytes: ByteSize = ByteSize(16 * 1024 * 1024)
 
     def __post_init__(self) -> None:
-        _check_at_least("hold", self.hold, 0.001)
+        check_at_least("hold", self.hold, 0.001)
 
 
 class ModelsConfig(_Config, frozen=True):
@@ -160,12 +146,52 @@ class ModelsConfig(_Config, frozen=True):
     """The model of events that name none."""
     formats: tuple[str, ...] = ("onnx", "pfa", "pmml", "tensorflow")
     """Formats that may be published; their libraries are imported when a worker starts."""
-    max_loaded: PositiveInt = 200
-    """Loaded versions a subtask; beyond it the least recently used is closed, and loaded again on demand."""
+    max_loaded: PositiveInt | None = None
+    """An older name of ``loaded_models.max``."""
+    report_interval: Duration = Duration(2)
+    """How often a subtask says again how many events its models scored, where that has changed."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.formats if name not in FORMATS]:
             raise ValueError(f"formats: unknown format {unknown[0]!r}; known: {', '.join(FORMATS)}")
+
+
+class LoadingConfig(_Config, frozen=True):
+    """Loading a version beside the stream."""
+
+    trial_process: bool = True
+    """Load and check a version in a process of its own first: what kills that process hurts no job."""
+    deadline: Duration = Duration(300)
+    """For all of one load: fetching, the trial, loading, checking."""
+    fetch_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
+    """How often to try where trying again can help; with growing waits between."""
+    max_memory: ByteSize = ByteSize(8 * 1024 * 1024 * 1024)
+    """Most memory that the trial's process may use."""
+
+    def __post_init__(self) -> None:
+        check_at_least("deadline", self.deadline, 0.1)
+        check_at_least("max_memory", self.max_memory, 256 * 1024 * 1024)
+
+
+class LoadedModelsConfig(_Config, frozen=True):
+    """What a subtask keeps loaded. Beyond a bound the least recently used is closed, and loaded on demand."""
+
+    max: PositiveInt = 200
+    """Most versions."""
+    max_bytes: ByteSize = ByteSize(8 * 1024 * 1024 * 1024)
+    """Most memory, as far as it is known: what loading took in the trial, else the artifact's size."""
+    idle: Duration = Duration(60)
+    """A version that nothing needs any more is closed when it has not scored for so long."""
+
+
+class FallbackConfig(_Config, frozen=True):
+    """Another model's version scores in place of one that is missing or failed."""
+
+    fallback: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}:[1-9][0-9]{0,9}" + END)]
+    """``OTHER:VERSION``, which the prediction names."""
+
+    def __post_init__(self) -> None:
+        ModelId.parse(self.fallback)
 
 
 class CheckpointsConfig(_Config, frozen=True):
@@ -178,8 +204,8 @@ class CheckpointsConfig(_Config, frozen=True):
 
     def __post_init__(self) -> None:
         if self.interval is not None:
-            _check_at_least("interval", self.interval, 0.01)
-        _check_at_least("timeout", self.timeout, 0.01)
+            check_at_least("interval", self.interval, 0.01)
+        check_at_least("timeout", self.timeout, 0.01)
 
 
 class JobConfig(_Config, frozen=True):
@@ -197,6 +223,12 @@ class JobConfig(_Config, frozen=True):
     batching: BatchingConfig = BatchingConfig()
     models: ModelsConfig = ModelsConfig()
     missing_model: Literal["dead-letter"] | HoldConfig = HoldConfig()
+    """What becomes of events whose model is missing or failed."""
+    missing_models: dict[str, Literal["hold", "dead-letter"] | FallbackConfig] = {}
+    """The same for single models, by name; ``hold`` is bounded by ``missing_model``."""
+    loading: Literal["blocking"] | LoadingConfig = LoadingConfig()
+    """``blocking``: versions load between two micro-batches, and all events wait."""
+    loaded_models: LoadedModelsConfig = LoadedModelsConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     catalog: CatalogConfig = CatalogConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
@@ -220,30 +252,9 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> JobConfig:
     for setting in settings:
         _apply_setting(tree, setting)
     try:
-        return msgspec.convert(tree, JobConfig, dec_hook=_decode)
+        return msgspec.convert(tree, JobConfig, dec_hook=decode_unit)
     except msgspec.ValidationError as error:
         raise ConfigError(_with_path_first(str(error))) from error
-
-
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|min|h)?$")
-_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "min": 60.0, "h": 3600.0}
-_SIZE = re.compile(r"^(\d+)\s*(B|KiB|MiB|GiB)?$")
-_BYTES = {None: 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-
-
-def _decode(kind: type, value: object) -> object:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        if kind is Duration:
-            match = _DURATION.match(str(value))
-            if match:
-                return Duration(float(match[1]) * _SECONDS[match[2]])
-            raise ValueError(f"expected a duration such as 250ms, 30s or 5min, got {value!r}")
-        if kind is ByteSize:
-            match = _SIZE.match(str(value))
-            if match:
-                return ByteSize(int(match[1]) * _BYTES[match[2]])
-            raise ValueError(f"expected a size such as 512KiB or 4MiB, got {value!r}")
-    raise ValueError(f"expected {'a duration' if kind is Duration else 'a size'}, got {value!r}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

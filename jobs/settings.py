@@ -59,7 +59,7 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
         limits=limits,
         formats=config.models.formats,
         default_model=config.models.default,
-        max_loaded=config.models.max_loaded,
+        max_loaded=config.models.max_loaded or config.loaded_models.max,
         max_catalog_bytes=config.catalog.max_bytes,
         max_batch=(config.batching.max_events, int(config.batching.max_bytes)),
         hold=(float(hold.hold), hold.max_events, int(hold.max_bytes))

@@ -64,13 +64,17 @@ class Prediction(msgspec.Struct, frozen=True):
     outputs: object
 
 
-Phase = Literal["loading", "ready", "active", "failed", "retired"]
+EventTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A moment of event time: milliseconds since 1970, UTC."""
+
+Phase = Literal["loading", "ready", "active", "failed", "retired", "late"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """A subtask's word on a version: the JSON value of a record of the status topic.
 
-    Its key is ``JOB/NAME/VERSION/SUBTASK``, so that compaction keeps the last word.
+    Its key is ``JOB/NAME/VERSION/SUBTASK``, so that compaction keeps the last word; ``late``, which says
+    nothing of what the version is now, has ``/late`` behind that. A word is said again with newer counts.
     """
 
     job: str
@@ -87,11 +91,23 @@ class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why it failed."""
     notes: tuple[str, ...] = ()
     """What the scorer has to say of the model, such as that it is scored one by one."""
+    since: str | None = None
+    """Since when the version has had this status: RFC 3339, UTC."""
+    scored: int | None = None
+    """How many events the version scored in this attempt of the subtask."""
+    highest_event_time: EventTime | None = None
+    """The highest event time that the subtask scored with any version of the model."""
+    effective_from: EventTime | None = None
+    """The event time from which it is active, or retired; None: from whenever the subtask switched."""
+    late_events: int | None = None
+    """Of ``late``: how many events at or past its time were scored before it came; at least as many,
+    where the cause says so."""
     schema: int = 1
 
     def key(self) -> bytes:
         """The record's key."""
-        return f"{self.job}/{self.model.name}/{self.model.version}/{self.subtask}".encode()
+        key = f"{self.job}/{self.model.name}/{self.model.version}/{self.subtask}"
+        return (f"{key}/late" if self.status == "late" else key).encode()
 
 
 class Header:

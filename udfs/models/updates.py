@@ -7,7 +7,7 @@ import msgspec
 
 from udfs.errors import UpdateError
 from udfs.json_values import read_struct
-from udfs.records import END, ModelId, ModelName, Sha256, VersionNumber
+from udfs.records import END, EventTime, ModelId, ModelName, Sha256, VersionNumber
 
 FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}" + END)]
 
@@ -46,6 +46,12 @@ class PublishModel(
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     occurred_on: str | None = None
+    effective_from: EventTime | None = None
+    """The event time from which the version is active; None: from whenever a subtask is ready."""
+
+    def __post_init__(self) -> None:
+        if self.effective_from is not None and not self.activate:
+            raise ValueError("`effective_from` is the time of an activation: leave it out, or `activate`")
 
     @property
     def reference(self) -> str:
@@ -73,6 +79,8 @@ class ActivateModel(
 
     model: ModelId
     occurred_on: str | None = None
+    effective_from: EventTime | None = None
+    """The event time from which it is active; None: from whenever a subtask is ready."""
 
     @property
     def reference(self) -> str:
@@ -95,6 +103,8 @@ class RetireModel(
     model: RetiredModel
     all: bool = False
     occurred_on: str | None = None
+    effective_from: EventTime | None = None
+    """The event time from which it is gone, while it still scores events before; None: gone altogether."""
 
     @property
     def reference(self) -> str:
