@@ -2,15 +2,15 @@
 
 Refused is what could touch files, the network or Python when the model is loaded or scored. A signature
 fetches its outputs, and loading runs an initialiser and a restore operation: what these can reach, through
-inputs and functions, is looked at; what nothing reaches never runs. Tables that are filled from a file are
-taken where that file is one of the model's own assets, which in a function is an argument.
+inputs and functions, is looked at; what nothing reaches never runs. Only the initialiser may fill tables from
+files, and only from the model's own assets: TensorFlow tells it alone where they are, and a function that it
+calls knows them as arguments.
 
 Source: https://github.com/tensorflow/tensorflow/blob/master/SECURITY.md
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -18,22 +18,29 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from udfs.errors import ModelLoadError
+from udfs.scorers._tensorflow_walk import RESTORE, TABLES_FROM_FILES, GraphWalk, node_name
 
 _REFUSED = re.compile(
     "File|Reader|TextLine|TFRecord|FixedLengthRecord|CSVDataset|LMDB|Sql|Snapshot|LoadDataset|SaveDataset"
     "|CacheDataset|DatasetFromGraph|DataService|RegisterDataset|ImmutableConst|LoadAndRemapMatrix|Summary"
-    "|Debug|Dump|Rpc|LoadLibrary|PyFunc|Distributed|Remote|Send$|Recv$"
+    "|Debug|Dump|Rpc|LoadLibrary|PyFunc|Distributed|Remote|Send$|Recv$|^RecordInput$|^Skipgram$|VocabRemapping"
+    "|CalibrationStatisticsSaver|^ImportEvent$|^DTensor|^Collective|^Nccl|^WorkerHeartbeat|TRTResource|^_VarHandlesOp"
 )
 """Parts of the names of operations that could reach files, the network or Python."""
+_FILE_ATTRIBUTES = {
+    "PrintV2": ("output_stream", re.compile(b"file:")),
+    "DecodeProtoV2": ("descriptor_source", re.compile(b"(?!$|local://|bytes://)", re.DOTALL)),
+    "EncodeProto": ("descriptor_source", re.compile(b"(?!$|local://|bytes://)", re.DOTALL)),
+    "FixedUnigramCandidateSampler": ("vocab_file", re.compile(b".", re.DOTALL)),
+}
+"""Operations that reach files where an attribute begins so."""
 _CHECKPOINTS = re.compile("^(Save|Restore|MergeV2Checkpoints|CheckpointHasKey|Checkpoint)")
-_RESTORE = "RestoreV2"
 _CHANGES = re.compile(
     "^Assign|^ResourceApply|^ResourceScatter|^ResourceSparseApply|^Apply|^Scatter(Update|Add|Sub|Nd(Update|Add))"
     "|^LookupTable(Insert|Remove|Import)|^StackPush|^TensorArrayWriteV1|^(Enqueue|Queue(Enqueue|Dequeue))"
     "|^(Barrier|Stage|MapStage)|^CountUpTo|^(ResourceCountUpTo)"
 )
 """Operations that change what the next event finds."""
-_TABLE_FROM_FILE = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "__saved_model_init_op")
 
 
@@ -77,7 +84,7 @@ def _complete(signature: SignatureDef, graph: MetaGraphDef) -> None:
     """Take types from the placeholders, and where they know no rank, that: early signatures say anything."""
     nodes = {node.name: node for node in graph.graph_def.node}
     for info in signature.inputs.values():
-        node = nodes.get(_node_name(info.name))
+        node = nodes.get(node_name(info.name))
         if node is not None and node.op == "Placeholder":
             info.dtype = node.attr["dtype"].type
             shapes = node.attr["_output_shapes"].list.shape
@@ -92,7 +99,12 @@ def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
     Raises:
         ModelLoadError: it names the operation.
     """
-    walk = _Walk(graph)
+    walk = GraphWalk(graph)
+    assets = {node_name(asset.tensor_info.name) for asset in graph.asset_file_def}
+    for asset in graph.asset_file_def:
+        path = PurePosixPath(asset.filename)
+        if path.is_absolute() or ".." in path.parts or "://" in asset.filename:
+            raise ModelLoadError(f"the asset {asset.filename!r} is a path that leads out of the model")
     initialisers = [
         info.name
         for key in _INITIALISERS
@@ -102,21 +114,20 @@ def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
     for key in _INITIALISERS:
         if key in graph.collection_def:
             initialisers += graph.collection_def[key].node_list.value
-    for node in walk.reached_from([*_outputs(signature), *initialisers]):
+    for node in (*walk.reached_from(_outputs(signature)), *walk.reached_from(initialisers, assets)):
         if _CHECKPOINTS.match(node.op):
             raise _refusal(node)
         _check_operation(node)
-    for node in walk.reached_from(
-        [graph.saver_def.restore_op_name], _node_name(graph.saver_def.filename_tensor_name)
-    ):
-        if _CHECKPOINTS.match(node.op) and node.op != _RESTORE:
+    saver = graph.saver_def
+    for node in walk.reached_from([saver.restore_op_name], {node_name(saver.filename_tensor_name)}):
+        if _CHECKPOINTS.match(node.op) and node.op != RESTORE:
             raise _refusal(node)
         _check_operation(node)
 
 
 def keeps_state(graph: MetaGraphDef, signature: SignatureDef) -> bool:
     """Whether scoring an event may change what the next one gets."""
-    return any(_CHANGES.match(node.op) for node in _Walk(graph).reached_from(_outputs(signature)))
+    return any(_CHANGES.match(node.op) for node in GraphWalk(graph).reached_from(_outputs(signature)))
 
 
 def _outputs(signature: SignatureDef) -> list[str]:
@@ -124,82 +135,12 @@ def _outputs(signature: SignatureDef) -> list[str]:
 
 
 def _check_operation(node: Any) -> None:
-    writes = node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
-    if writes or (_REFUSED.search(node.op) and node.op not in _TABLE_FROM_FILE):
+    name, reaches_files = _FILE_ATTRIBUTES.get(node.op, ("", None))
+    if reaches_files and reaches_files.match(node.attr[name].s):
+        raise _refusal(node)
+    if _REFUSED.search(node.op) and node.op not in TABLES_FROM_FILES:
         raise _refusal(node)
 
 
 def _refusal(node: Any) -> ModelLoadError:
     return ModelLoadError(f"operation {node.op} (node {node.name!r}) is refused: files, Python, network")
-
-
-class _Walk:
-    """Finds what a run of a graph can reach."""
-
-    def __init__(self, graph: MetaGraphDef) -> None:
-        self._nodes = {node.name: node for node in graph.graph_def.node}
-        self._functions = {function.signature.name: function for function in graph.graph_def.library.function}
-        self._assets = {_node_name(asset.tensor_info.name) for asset in graph.asset_file_def}
-
-    def reached_from(self, tensors: Iterable[str], checkpoint: str = "") -> list[Any]:
-        """Every node that running these tensors may run.
-
-        Args:
-            tensors: what is run.
-            checkpoint: the node that says where the model's own checkpoint is: nothing else may.
-        """
-        found: dict[str, Any] = {}
-        waiting = [_node_name(tensor) for tensor in tensors if tensor]
-        functions: dict[str, None] = {}
-        while waiting:
-            name = waiting.pop()
-            if name in found or name not in self._nodes:
-                continue
-            node = found[name] = self._nodes[name]
-            waiting += map(_node_name, node.input)
-            functions.update(dict.fromkeys(self._called(node)))
-            self._check_file(node, {*self._assets, checkpoint}, self._nodes)
-        reached = list(found.values())
-        seen: set[str] = set()
-        calls = list(functions)
-        while calls:
-            function_name = calls.pop()
-            if function_name in seen or function_name not in self._functions:
-                continue
-            seen.add(function_name)
-            function = self._functions[function_name]
-            arguments = {argument.name for argument in function.signature.input_arg}
-            body = {node.name: node for node in function.node_def}
-            for node in function.node_def:
-                calls += self._called(node)
-                self._check_file(node, arguments, body)
-            reached += function.node_def
-        return reached
-
-    def _called(self, node: Any) -> Iterator[str]:
-        """The functions that a node calls: by its operation, or by an attribute."""
-        if node.op in self._functions:
-            yield node.op
-        for attribute in node.attr.values():
-            if attribute.func.name:
-                yield attribute.func.name
-            yield from (one.name for one in attribute.list.func)
-
-    def _check_file(self, node: Any, trusted: set[str], nodes: dict[str, Any]) -> None:
-        """Tables are filled from the model's assets alone, variables from its own checkpoint."""
-        if node.op in _TABLE_FROM_FILE:
-            source = _node_name(node.input[1])
-        elif node.op == _RESTORE:
-            source = _node_name(node.input[0])
-        else:
-            return
-        while source not in trusted and source in nodes and nodes[source].op == "Identity":
-            source = _node_name(nodes[source].input[0])
-        if source not in trusted:
-            raise ModelLoadError(
-                f"operation {node.op} (node {node.name!r}) is refused: its file is not the model's own"
-            )
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").partition(":")[0]
