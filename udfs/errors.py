@@ -4,7 +4,9 @@
     ├── ConfigError      the configuration can't work            (fails the job, at start)
     ├── UpdateError      a model update is refused               stage update
     ├── ArtifactError    an artifact can't be had or is refused  stage update
+    │   └── ArtifactUnavailableError  it may be had later        stage update
     ├── ModelLoadError   an artifact is no model of its format   stage update
+    │   └── ModelCrashedError         loading it ends a process  stage update
     ├── DecodeError      an event is not what events look like   stage decode
     ├── ResolveError     no version serves what an event names   stage resolve
     ├── ScoreError       a model could not score an input        stage score
@@ -44,10 +46,18 @@ class ArtifactError(ModelstreamError):
     stage = "update"
 
 
+class ArtifactUnavailableError(ArtifactError):
+    """An artifact can't be fetched now, for a fault that may pass: fetching again can help."""
+
+
 class ModelLoadError(ModelstreamError):
     """An artifact can't be loaded as a model of its format with its options."""
 
     stage = "update"
+
+
+class ModelCrashedError(ModelLoadError):
+    """Loading a version ended the process that tried it; loading again can't help."""
 
 
 class DecodeError(ModelstreamError):

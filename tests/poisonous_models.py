@@ -1,0 +1,117 @@
+"""A format for tests of trials: each artifact is the name of what loading it does."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from udfs.errors import ModelLoadError
+from udfs.json_values import JsonValue
+from udfs.scorers import Options
+
+LOADER = f"{__name__}:load_poison"
+
+
+class Doubler:
+    """Doubles numbers."""
+
+    stateful = False
+
+    def __init__(self, kept: object = None) -> None:
+        self._kept = kept
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
+        return [2 * one if isinstance(one, int) else None for one in inputs]
+
+    def close(self) -> None:
+        pass
+
+
+class Counter(Doubler):
+    """Keeps state."""
+
+    stateful = True
+
+
+class CrashesInScoring(Doubler):
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
+        os.kill(os.getpid(), signal.SIGBUS)
+        return []
+
+
+class CrashesInClosing(Doubler):
+    def close(self) -> None:
+        os.abort()
+
+
+def _use_a_null_pointer() -> None:
+    ctypes.string_at(0)
+
+
+def _grow() -> None:
+    kept = []
+    while True:
+        kept.append(b"x" * 2**24)
+
+
+def _hang() -> None:
+    while True:
+        signal.pause()
+
+
+def _start_children(then: Callable[[], None]) -> Doubler:
+    """Start a child of the same group and one of its own, say their ids, and go on."""
+    sleep = (sys.executable, "-S", "-c", "import signal; signal.pause()")
+    children = [subprocess.Popen(sleep, start_new_session=own) for own in (False, True)]
+    Path(os.environ["POISON_SAYS"]).write_text(" ".join(str(child.pid) for child in children))
+    then()
+    return Doubler(children)
+
+
+def _refuse() -> None:
+    raise ModelLoadError("no model: line 1")
+
+
+def _say_much() -> Doubler:
+    for stream in (sys.stdout, sys.stderr):
+        stream.write('{"type": "passed"}\n' * 20_000)
+        stream.flush()
+    return Doubler()
+
+
+def _say_and_abort() -> None:
+    sys.stderr.write("terminate called\n\n")
+    sys.stderr.flush()
+    os.abort()
+
+
+_POISONS: dict[str, Callable[[], object]] = {
+    "good": Doubler,
+    "remembers 64 MiB": lambda: Doubler(b"x" * 2**26),
+    "counter": Counter,
+    "refused": _refuse,
+    "raises": lambda: 1 // 0,
+    "null pointer": _use_a_null_pointer,
+    "aborts": _say_and_abort,
+    "exits": lambda: os._exit(3),
+    "out of memory": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crashes in scoring": CrashesInScoring,
+    "crashes in closing": CrashesInClosing,
+    "grows": _grow,
+    "hangs": _hang,
+    "starts children": lambda: _start_children(lambda: None),
+    "starts children and hangs": lambda: _start_children(_hang),
+    "starts children and crashes": lambda: _start_children(_use_a_null_pointer),
+    "says much": _say_much,
+    "reads": lambda: Doubler(sys.stdin.read()),
+}
+
+
+def load_poison(format_name: str, artifact: Path, options: Options) -> Doubler:
+    """Do what an artifact says."""
+    scorer = _POISONS[artifact.read_text()]()
+    assert isinstance(scorer, Doubler)
+    return scorer

@@ -1,0 +1,76 @@
+"""From an artifact's file to a scorer that may serve: the same in a trial and in the job."""
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from udfs.engine import score_inputs
+from udfs.errors import ModelLoadError, ModelstreamError
+from udfs.models.checks import run_checks
+from udfs.models.updates import PublishModel
+from udfs.scorers import Options, Scorer
+
+LoadScorer = Callable[[str, Path, Options], Scorer]
+"""``load_scorer(format, artifact, options)``, which raises ModelLoadError."""
+
+
+def load_version(
+    published: PublishModel, artifact: Path, load_scorer: LoadScorer, formats: Collection[str]
+) -> Scorer:
+    """Load a version, run its checks and warm it up.
+
+    Args:
+        published: the version.
+        artifact: its file, local and verified.
+        load_scorer: loads a file with its format's scorer.
+        formats: formats that may be served.
+
+    Returns:
+        A scorer that is the caller's to close.
+
+    Raises:
+        ModelLoadError: a format that is not allowed, a bad model, one that keeps state, or a check that
+            differs; nothing of it stays loaded.
+    """
+    check_format(published, formats)
+    try:
+        scorer = load_scorer(published.format, artifact, published.options)
+    except ModelstreamError:
+        raise
+    except Exception as error:  # the edge to a format's own code
+        raise ModelLoadError(f"{published.model}: {type(error).__name__}: {error}") from error
+    try:
+        if getattr(scorer, "stateful", False):
+            raise ModelLoadError(
+                f"{published.model} keeps state of its own between events, which would not survive a "
+                f"restart of the job; `modelstream score` runs such models"
+            )
+        if published.checks:
+            run_checks(scorer, published.checks)
+        else:
+            # What a first call sets up should not wait for the first event; its result may be an error.
+            score_inputs(scorer, [{}])
+    except BaseException:
+        close_scorer(scorer)
+        raise
+    return scorer
+
+
+def check_format(published: PublishModel, formats: Collection[str]) -> None:
+    """See that a version's format may be served.
+
+    Raises:
+        ModelLoadError: it may not.
+    """
+    if published.format not in formats:
+        raise ModelLoadError(
+            f"{published.model}: format {published.format!r} is not allowed here; "
+            f"models.formats: {', '.join(formats)}"
+        )
+
+
+def close_scorer(scorer: Scorer) -> None:
+    """Close a scorer that nothing needs any more."""
+    # The edge to a format's own code: the version is gone either way, and the job must not fail for it.
+    with suppress(Exception):
+        scorer.close()

@@ -1,0 +1,279 @@
+"""A trial: the first load of a version, in a process of its own, whose end hurts nobody.
+
+A load may take its process with it (a fault of native code), take all memory, or never end. A trial meets
+that in the job's place, and leaves no process behind whatever it met.
+"""
+
+import fcntl
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from io import RawIOBase
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import msgspec
+import psutil
+
+from udfs.errors import ModelCrashedError, ModelLoadError
+from udfs.models.loaded import check_format
+from udfs.models.trial_process import Refused, Report, Request, Started, Trial, family, resident_bytes
+from udfs.models.updates import Artifact, PublishModel
+
+__all__ = ["Trial", "find_python", "try_load"]
+
+_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+_WATCH_SECONDS = 0.1
+_REPORTS = 2
+"""That it started, and what it found."""
+_PACKAGES = Path(__file__).parents[2]
+_LONGEST_LAST_LINE = 200
+_MOST_LAST_WORDS = 2000
+"""Bytes kept of what a process wrote to its standard error."""
+
+
+def try_load(
+    published: PublishModel,
+    artifact: Path,
+    *,
+    formats: Collection[str],
+    deadline: float,
+    max_memory: int,
+    turns: Path,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    load_scorer: str = "udfs.scorers:load_scorer",
+) -> Trial:
+    """Load a version, run its checks and warm it up in a process of its own, and wait for what comes of it.
+
+    The process ends with the calling thread at the latest. One trial runs at a time on a machine.
+
+    Args:
+        published: the version.
+        artifact: its file, local and verified.
+        formats: formats that may be served.
+        deadline: seconds that it may take, waiting for its turn included.
+        max_memory: bytes of resident memory that the process may use, with all that it starts.
+        turns: a file that trials lock while they run; made where it is not there.
+        is_cancelled: asked ten times a second; true ends the trial.
+        load_scorer: ``module:function`` that loads a file with its format's scorer.
+
+    Raises:
+        ModelCrashedError: the process died.
+        ModelLoadError: the version can't be loaded or a check differs, in the words of `load_version`; it
+            took too long or too much memory, or was cancelled; or the process can't be started.
+    """
+    check_format(published, formats)
+    request = Request(
+        # The file has the bytes.
+        published=msgspec.structs.replace(
+            published, artifact=Artifact(published.artifact.sha256, uri=artifact.as_uri())
+        ),
+        artifact=str(artifact),
+        formats=tuple(formats),
+        load_scorer=load_scorer,
+    )
+    ends_at = time.monotonic() + deadline
+
+    def check() -> None:
+        if is_cancelled():
+            raise ModelLoadError(f"{published.model}: its trial was cancelled")
+        if time.monotonic() > ends_at:
+            raise ModelLoadError(f"{published.model}: not loaded in {deadline:.3g} s; see loading.deadline")
+
+    with _turn(turns, check), _started(request) as process:
+        while not process.has_ended():
+            check()
+            if process.resident_bytes() > max_memory:
+                raise ModelLoadError(
+                    f"{published.model}: loading it took more than {max_memory} bytes of memory; "
+                    f"see loading.max_memory"
+                )
+            process.listen(_WATCH_SECONDS)
+        return process.outcome(str(published.model))
+
+
+def find_python() -> str:
+    """The Python that runs this code. Inside a TaskManager's JVM `sys.executable` may name another program.
+
+    Raises:
+        ModelLoadError: there is none.
+    """
+    candidates = (
+        sys.executable if Path(sys.executable or "").name.startswith("python") else None,
+        os.path.join(sys.prefix, "bin", "python3"),
+        shutil.which("python3"),
+    )
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise ModelLoadError("no Python for trials is found: put python3 on the PATH; see loading.trial_process")
+
+
+@contextmanager
+def _turn(turns: Path, check: Callable[[], None]) -> Iterator[None]:
+    try:
+        turns.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = turns.open("ab")
+    except OSError as error:
+        raise ModelLoadError(f"{turns}: {error.strerror}; see artifacts.cache_folder") from error
+    with file:
+        while not _lock(file):
+            check()
+            time.sleep(_WATCH_SECONDS)
+        yield
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _started(request: Request) -> Iterator["_Process"]:
+    """A trial's process; nothing of it is left afterwards."""
+    command = (find_python(), "-P", "-m", "udfs.models.trial_process")
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb", buffering=0) as reports:
+        try:
+            with tempfile.TemporaryFile() as stdin:  # unlike a pipe, it never lets the writer wait
+                stdin.write(request.encode())
+                stdin.seek(0)
+                popen = subprocess.Popen(
+                    (*command, str(write_end), str(os.getpid())),
+                    stdin=stdin,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    pass_fds=(write_end,),
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONPATH": _module_path()},
+                )
+        except OSError as error:
+            raise ModelLoadError(
+                f"no trial's process can be started: {error.strerror}; see loading.trial_process"
+            ) from error
+        finally:
+            os.close(write_end)
+        with popen, _Process(popen, reports) as process:
+            yield process
+
+
+def _module_path() -> str:
+    """Where this process finds its modules: what Flink ships is nowhere else written."""
+    places = (str(_PACKAGES), *(place or os.getcwd() for place in sys.path))
+    return os.pathsep.join(dict.fromkeys(places))
+
+
+class _Process:
+    """A process that runs, what it reported, and what it started.
+
+    Args:
+        popen: with a pipe for its standard error; leads a group of its own.
+        reports: the end of a pipe.
+    """
+
+    def __init__(self, popen: subprocess.Popen[bytes], reports: RawIOBase) -> None:
+        self._popen = popen
+        self._process = psutil.Process(popen.pid)
+        self._family: set[psutil.Process] = set()
+        self._reported = bytearray()
+        self._last_words = bytearray()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(reports, selectors.EVENT_READ, self._reported)
+        assert popen.stderr is not None
+        self._selector.register(popen.stderr, selectors.EVENT_READ, self._last_words)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._selector.close()
+
+    def has_ended(self) -> bool:
+        """Whether it said all that it has to say, or is gone."""
+        return self._reported.count(b"\n") == _REPORTS or self._is_gone()
+
+    def resident_bytes(self) -> int:
+        """The memory that it uses, with all that it started."""
+        found = family(self._process)
+        self._family.update(found)
+        return resident_bytes(found)
+
+    def listen(self, seconds: float) -> bool:
+        """Take what it says, waiting so long at most; whether there was something."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
+            chunk = os.read(key.fd, 65536)
+            key.data.extend(chunk)
+            if not chunk:
+                self._selector.unregister(key.fileobj)
+        del self._last_words[:-_MOST_LAST_WORDS]
+        return bool(ready)
+
+    def outcome(self, model: str) -> Trial:
+        """What came of it, once it has ended.
+
+        Raises:
+            ModelCrashedError, ModelLoadError: the version can't be served.
+        """
+        self._end()
+        while self.listen(0):
+            pass
+        *lines, _ = self._reported.split(b"\n")
+        match [_decode(line) for line in lines]:
+            case [Started(), Trial() as trial]:
+                return trial
+            case [Started(), Refused(cause)]:
+                raise ModelLoadError(cause)
+            case [Started()]:
+                raise ModelCrashedError(
+                    f"{model}: loading it ended its trial's process by {self._end_said()}"
+                )
+            case _:
+                raise ModelLoadError(
+                    f"no trial's process can be started: it ended by {self._end_said()}; "
+                    f"see loading.trial_process"
+                )
+
+    def _is_gone(self) -> bool:
+        # It stays a zombie, whose id, and so that of its group, no other process gets.
+        if self._popen.returncode is not None:
+            return True
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _end(self) -> None:
+        if self._popen.returncode is not None:
+            return
+        # A model may have started processes with groups of their own.
+        self._family.update(family(self._process))
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        for process in self._family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._popen.wait()
+
+    def _end_said(self) -> str:
+        code = self._popen.returncode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        lines = bytes(self._last_words).decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = "".join(character for character in said if character.isprintable())
+        return f"{how}, after it said: {said[-_LONGEST_LAST_LINE:]}" if said else how
+
+
+def _decode(line: bytearray) -> Report | None:
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        return None

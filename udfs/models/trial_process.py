@@ -1,0 +1,131 @@
+"""The process that a trial runs in, see `udfs.models.trial`; and what the two say to each other.
+
+    python -P -m udfs.models.trial_process FD PARENT
+
+reads a request from its standard input and writes reports, one a line, to the file descriptor FD. It is
+the first process that the system ends when memory runs out, gives way to all others, and ends with PARENT.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from udfs.errors import ModelstreamError
+from udfs.json_values import read_struct
+from udfs.models.loaded import LoadScorer, close_scorer, load_version
+from udfs.models.updates import PublishModel
+from udfs.scorers import warm_up_imports
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+_NICENESS = 10
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to try."""
+
+    published: PublishModel
+    artifact: str
+    formats: tuple[str, ...]
+    load_scorer: str
+    """``module:function``."""
+
+    def encode(self) -> bytes:
+        """As JSON, which keeps NaN and infinity in the data of checks."""
+        return json.dumps(msgspec.to_builtins(self)).encode()
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The process is there and knows what to try: what ends it from now on is the version."""
+
+
+class Trial(msgspec.Struct, frozen=True, tag="passed"):
+    """What was found of a version that can be loaded and passes its checks."""
+
+    memory_bytes: int
+    """What loading added to the resident memory, its format's library left aside."""
+    load_ms: float
+    """How long loading and checking took, the import of its format's library left aside."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Why a version can't be served."""
+
+    cause: str
+
+
+Report = Started | Trial | Refused
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all that it started, as far as they are there."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def resident_bytes(processes: Iterable[psutil.Process]) -> int:
+    """The resident memory of processes, as far as they are there."""
+    total = 0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total
+
+
+def main() -> None:
+    """Try one version and end."""
+    reports, parent = int(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(reports, False)
+    _end_with(parent)
+    _give_way()
+    request = read_struct(msgspec.json.Decoder(Request), sys.stdin.buffer.read())
+    with open(reports, "wb", buffering=0) as pipe:
+        pipe.write(msgspec.json.encode(Started()) + b"\n")
+        pipe.write(msgspec.json.encode(_try(request)) + b"\n")
+    # Nothing is left to do, and native libraries may take seconds to take themselves down.
+    os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _give_way() -> None:
+    os.nice(_NICENESS)
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported, not dumped
+
+
+def _try(request: Request) -> Trial | Refused:
+    module, _, function = request.load_scorer.partition(":")
+    load_scorer: LoadScorer = getattr(import_module(module), function)
+    with suppress(Exception):  # the edge to a library; loading meets the same fault and reports it
+        warm_up_imports([request.published.format])
+    me = psutil.Process()
+    before, started = resident_bytes(family(me)), time.perf_counter()
+    try:
+        scorer = load_version(request.published, Path(request.artifact), load_scorer, request.formats)
+    except ModelstreamError as error:
+        return Refused(str(error))
+    load_ms = (time.perf_counter() - started) * 1000
+    memory_bytes = max(resident_bytes(family(me)) - before, 0)
+    close_scorer(scorer)
+    return Trial(memory_bytes, load_ms)
+
+
+if __name__ == "__main__":
+    main()
