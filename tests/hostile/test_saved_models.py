@@ -95,16 +95,14 @@ def python_in_a_branch_of_a_loop(x: Any, around: Surroundings) -> Any:
 
 
 def write_two_calls_deep(x: Any, around: Surroundings) -> Any:
-    @tf.function
     def inner(value: Any) -> Any:
         with tf.control_dependencies([tf.io.write_file(str(around.written), value[0])]):
             return tf.identity(value)
 
-    @tf.function
     def outer(value: Any) -> Any:
-        return inner(value)
+        return tf.function(inner)(value)
 
-    return outer(x)
+    return tf.function(outer)(x)
 
 
 def write_in_a_map(x: Any, around: Surroundings) -> Any:
@@ -235,13 +233,12 @@ def test_a_second_output_beside_an_asset_is_refused(tmp_path: Path, surroundings
 
 def test_a_path_that_a_function_is_called_with_is_refused(tmp_path: Path, surroundings: Surroundings) -> None:
     def build(x: Any) -> tuple[Any, Any]:
-        @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.string)])
         def look_up(path: Any, keys: Any) -> Any:
             table, fill = table_from(path)
             with tf.control_dependencies([fill]):
                 return find(table, keys)
 
-        return look_up(tf.constant(str(surroundings.secret)), x), None
+        return tf.function(look_up)(tf.constant(str(surroundings.secret)), x), None
 
     path = exported(tmp_path, build, lambda graph: None)
     assert "its file is not the model's own" in refusal("tensorflow", path)
@@ -268,12 +265,11 @@ def test_a_path_out_of_a_variable_that_others_set_is_refused(
 
 def test_a_second_node_of_a_name_in_a_function_is_seen(tmp_path: Path, surroundings: Surroundings) -> None:
     def build(x: Any) -> tuple[Any, Any]:
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def serve(value: Any) -> Any:
             raw.NoOp(name="hidden")
             return tf.identity(value)
 
-        return serve(x), None
+        return tf.function(serve)(x), None
 
     def change(graph: MetaGraphDef) -> None:
         (function,) = graph.graph_def.library.function
