@@ -13,7 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from udfs.errors import ArtifactError
+from udfs.errors import ArtifactError, ArtifactUnavailableError
+from udfs.models.passing_faults import PASSING_STATUSES, may_pass
 from udfs.models.places import DEFAULT_PORTS, AllowedPlaces, Location, shown
 
 CHUNK_BYTES = 1024 * 1024
@@ -87,13 +88,16 @@ def download(
         s3: options of s3fs, see `read_s3`.
 
     Raises:
-        ArtifactError: refused, unreachable, not there, too large, or too slow.
+        ArtifactUnavailableError: unreachable, too slow, or a server that may do better later.
+        ArtifactError: refused, not there, or too large.
     """
     location = places.check(uri)
     try:
         asyncio.run(_download(location, uri, places, received, timeout, s3))
     except TimeoutError as error:
-        raise ArtifactError(f"{shown(uri)}: not fetched in {timeout:g} s (artifacts.timeout)") from error
+        raise ArtifactUnavailableError(
+            f"{shown(uri)}: not fetched in {timeout:g} s (artifacts.timeout)"
+        ) from error
 
 
 async def _download(
@@ -140,7 +144,8 @@ async def read_http(location: Location, uri: str, places: AllowedPlaces, receive
     used, because they would resolve names again; its certificates are.
 
     Raises:
-        ArtifactError: refused, unreachable, not there, or cut short.
+        ArtifactUnavailableError: unreachable, cut short, or a server that may do better later.
+        ArtifactError: refused, or not there.
     """
     current, redirected = uri, False
     try:
@@ -160,10 +165,10 @@ async def read_http(location: Location, uri: str, places: AllowedPlaces, receive
     except ArtifactError as error:
         if not redirected:
             raise
-        raise ArtifactError(f"{shown(uri)} redirects: {error}") from error
+        raise type(error)(f"{shown(uri)} redirects: {error}") from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
         said = str(error) or type(error).__name__
-        raise ArtifactError(f"{shown(current)}: {said}") from error
+        raise _failed(error)(f"{shown(current)}: {said}") from error
     raise ArtifactError(f"{shown(uri)}: more than {_MAX_REDIRECTS} redirects")
 
 
@@ -178,6 +183,7 @@ async def read_s3(location: Location, uri: str, options: Mapping[str, Any], rece
         received: takes the bytes.
 
     Raises:
+        ArtifactUnavailableError: unreachable, cut short, or a server that may do better later.
         ArtifactError: s3fs is not installed, or the object can't be read.
     """
     try:
@@ -211,7 +217,11 @@ async def read_s3(location: Location, uri: str, options: Mapping[str, Any], rece
         raise
     except Exception as error:  # the edge to s3fs, botocore and aiohttp
         said = " ".join(str(error).split()) or "no more is known"
-        raise ArtifactError(f"{shown(uri)}: {type(error).__name__}: {said}") from error
+        raise _failed(error)(f"{shown(uri)}: {type(error).__name__}: {said}") from error
+
+
+def _failed(error: Exception) -> type[ArtifactError]:
+    return ArtifactUnavailableError if may_pass(error) else ArtifactError
 
 
 def _open_itself(path: str, flags: int) -> int:
@@ -243,7 +253,9 @@ async def _request(
             return await client.send(request, stream=True, follow_redirects=False)
         except httpx.ConnectError as error:
             failure = error
-    raise ArtifactError(f"{shown(uri)}: {failure or 'no address'}") from failure
+    if failure is None:
+        raise ArtifactUnavailableError(f"{shown(uri)}: no address")
+    raise _failed(failure)(f"{shown(uri)}: {failure}") from failure
 
 
 def _session_without_redirects() -> type:
@@ -267,7 +279,8 @@ def _join(base: str, target: str) -> str:
 
 async def _take_body(response: httpx.Response, uri: str, received: Received) -> None:
     if response.status_code != 200:
-        raise ArtifactError(f"{shown(uri)}: the server said {response.status_code} {response.reason_phrase}")
+        kind = ArtifactUnavailableError if response.status_code in PASSING_STATUSES else ArtifactError
+        raise kind(f"{shown(uri)}: the server said {response.status_code} {response.reason_phrase}")
     received.expect(int(response.headers.get("content-length", 0)))
     async for chunk in response.aiter_raw():
         received.take(chunk)

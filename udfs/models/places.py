@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
-from udfs.errors import ArtifactError
+from udfs.errors import ArtifactError, ArtifactUnavailableError
 
 SCHEMES = ("file", "http", "https", "s3")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -121,13 +121,17 @@ class AllowedPlaces:
         Connect to these and not to the name: a name may have another address a moment later.
 
         Raises:
-            ArtifactError: the host has no address, or one that is not public and that no setting names.
+            ArtifactUnavailableError: the host has no address now.
+            ArtifactError: it is no host's name, or has an address that is not public and that no setting
+                names.
         """
         host = location.host
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, location.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
+            raise ArtifactUnavailableError(f"{host}: no address: {error}") from error
+        except UnicodeError as error:
             raise ArtifactError(f"{host}: no address: {error}") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         if host not in self._private_hosts:

@@ -18,18 +18,20 @@ from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, Self
+from uuid import uuid4
 
 import msgspec
 import psutil
 
 from udfs.errors import ModelCrashedError, ModelLoadError
 from udfs.models.loaded import check_format
-from udfs.models.trial_process import Refused, Report, Request, Started, Trial, family, resident_bytes
+from udfs.models.trial_process import Refused, Report, Request, Started, Trial, resident_bytes
 from udfs.models.updates import Artifact, PublishModel
 
 __all__ = ["Trial", "find_python", "try_load"]
 
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+_MARK = "MODELSTREAM_TRIAL"
 _WATCH_SECONDS = 0.1
 _REPORTS = 2
 """That it started, and what it found."""
@@ -142,6 +144,7 @@ def _lock(file: BinaryIO) -> bool:
 def _started(request: Request) -> Iterator["_Process"]:
     """A trial's process; nothing of it is left afterwards."""
     command = (find_python(), "-P", "-m", "udfs.models.trial_process")
+    mark = uuid4().hex
     read_end, write_end = os.pipe()
     with open(read_end, "rb", buffering=0) as reports:
         try:
@@ -155,7 +158,7 @@ def _started(request: Request) -> Iterator["_Process"]:
                     stderr=subprocess.PIPE,
                     pass_fds=(write_end,),
                     start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": _module_path()},
+                    env={**os.environ, "PYTHONPATH": _module_path(), _MARK: mark},
                 )
         except OSError as error:
             raise ModelLoadError(
@@ -163,7 +166,7 @@ def _started(request: Request) -> Iterator["_Process"]:
             ) from error
         finally:
             os.close(write_end)
-        with popen, _Process(popen, reports) as process:
+        with popen, _Process(popen, mark, reports) as process:
             yield process
 
 
@@ -178,13 +181,13 @@ class _Process:
 
     Args:
         popen: with a pipe for its standard error; leads a group of its own.
+        mark: the value of a variable of its environment, which what it starts inherits.
         reports: the end of a pipe.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], reports: RawIOBase) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], mark: str, reports: RawIOBase) -> None:
         self._popen = popen
-        self._process = psutil.Process(popen.pid)
-        self._family: set[psutil.Process] = set()
+        self._mark = mark
         self._reported = bytearray()
         self._last_words = bytearray()
         self._selector = selectors.DefaultSelector()
@@ -205,9 +208,7 @@ class _Process:
 
     def resident_bytes(self) -> int:
         """The memory that it uses, with all that it started."""
-        found = family(self._process)
-        self._family.update(found)
-        return resident_bytes(found)
+        return resident_bytes(psutil.Process(self._popen.pid))
 
     def listen(self, seconds: float) -> bool:
         """Take what it says, waiting so long at most; whether there was something."""
@@ -254,14 +255,15 @@ class _Process:
     def _end(self) -> None:
         if self._popen.returncode is not None:
             return
-        # A model may have started processes with groups of their own.
-        self._family.update(family(self._process))
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
-        for process in self._family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
         self._popen.wait()
+        # What a model starts may have a group of its own, and outlive its parent.
+        for pid in psutil.pids():
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                if process.environ().get(_MARK) == self._mark:
+                    process.kill()
 
     def _end_said(self) -> str:
         code = self._popen.returncode

@@ -13,7 +13,6 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -67,20 +66,13 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 Report = Started | Trial | Refused
 
 
-def family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all that it started, as far as they are there."""
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def resident_bytes(processes: Iterable[psutil.Process]) -> int:
-    """The resident memory of processes, as far as they are there."""
+def resident_bytes(process: psutil.Process) -> int:
+    """The resident memory of a process and all that it started, as far as they are there."""
     total = 0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
+    with suppress(psutil.NoSuchProcess):
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
     return total
 
 
@@ -116,13 +108,13 @@ def _try(request: Request) -> Trial | Refused:
     with suppress(Exception):  # the edge to a library; loading meets the same fault and reports it
         warm_up_imports([request.published.format])
     me = psutil.Process()
-    before, started = resident_bytes(family(me)), time.perf_counter()
+    before, started = resident_bytes(me), time.perf_counter()
     try:
         scorer = load_version(request.published, Path(request.artifact), load_scorer, request.formats)
     except ModelstreamError as error:
         return Refused(str(error))
     load_ms = (time.perf_counter() - started) * 1000
-    memory_bytes = max(resident_bytes(family(me)) - before, 0)
+    memory_bytes = max(resident_bytes(me) - before, 0)
     close_scorer(scorer)
     return Trial(memory_bytes, load_ms)
 
