@@ -50,7 +50,7 @@ class LoadLedger:
         self.turns = self._folder / "trial.lock"
         """The file that trials lock, see `try_load`."""
         # Nothing to forget, or nothing that may be forgotten, is no reason not to start.
-        with suppress(OSError):
+        with suppress(ArtifactError):
             self._forget_old()
 
     @contextmanager
