@@ -1,7 +1,9 @@
 """A format for tests of trials: each artifact is the name of what loading it does."""
 
 import ctypes
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -36,6 +38,29 @@ class Counter(Doubler):
     stateful = True
 
 
+class Echo(Doubler):
+    """Gives back what it gets."""
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
+        return list(inputs)
+
+
+class FindsNaN(Doubler):
+    """Says whether an input is not a number."""
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
+        return [isinstance(one, float) and math.isnan(one) for one in inputs]
+
+
+class TellsOfItsProcess(Doubler):
+    """Gives what the system knows of the process that scores."""
+
+    def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
+        oom_score = int(Path("/proc/self/oom_score_adj").read_text())
+        core = resource.getrlimit(resource.RLIMIT_CORE)[0]
+        return [{"nice": os.nice(0), "oom_score_adj": oom_score, "core": core}] * len(inputs)
+
+
 class CrashesInScoring(Doubler):
     def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
         os.kill(os.getpid(), signal.SIGBUS)
@@ -51,7 +76,8 @@ def _use_a_null_pointer() -> None:
     ctypes.string_at(0)
 
 
-def _grow() -> None:
+def grow() -> None:
+    """Take more and more memory."""
     kept = []
     while True:
         kept.append(b"x" * 2**24)
@@ -62,11 +88,28 @@ def _hang() -> None:
         signal.pause()
 
 
+def _start_one_that_grows() -> None:
+    grow = f"from {__name__} import grow; grow()"
+    subprocess.run((sys.executable, "-c", grow), start_new_session=True, check=True)
+
+
+def _tell(*pids: int) -> None:
+    path = Path(os.environ["POISON_SAYS"])
+    part = path.with_suffix(".part")
+    part.write_text(" ".join(map(str, pids)))
+    part.rename(path)
+
+
+def _tell_and_hang() -> None:
+    _tell(os.getpid())
+    _hang()
+
+
 def _start_children(then: Callable[[], None]) -> Doubler:
     """Start a child of the same group and one of its own, say their ids, and go on."""
     sleep = (sys.executable, "-S", "-c", "import signal; signal.pause()")
     children = [subprocess.Popen(sleep, start_new_session=own) for own in (False, True)]
-    Path(os.environ["POISON_SAYS"]).write_text(" ".join(str(child.pid) for child in children))
+    _tell(*(child.pid for child in children))
     then()
     return Doubler(children)
 
@@ -100,7 +143,12 @@ _POISONS: dict[str, Callable[[], object]] = {
     "out of memory": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "crashes in scoring": CrashesInScoring,
     "crashes in closing": CrashesInClosing,
-    "grows": _grow,
+    "grows": grow,
+    "starts one that grows": _start_one_that_grows,
+    "says who it is and hangs": _tell_and_hang,
+    "echoes": Echo,
+    "finds NaN": FindsNaN,
+    "tells of its process": TellsOfItsProcess,
     "hangs": _hang,
     "starts children": lambda: _start_children(lambda: None),
     "starts children and hangs": lambda: _start_children(_hang),
