@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
-from udfs.errors import ArtifactError
+from udfs.errors import ArtifactError, ArtifactUnavailableError
 from udfs.models.downloads import CHUNK_BYTES, Received, download
 from udfs.models.places import AllowedPlaces
 
@@ -123,6 +123,13 @@ def failure(uri: str, *allow: str, **settings: Any) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def may_pass(uri: str, *allow: str, **settings: Any) -> bool:
+    """Whether a fetch fails for a fault that may pass."""
+    with pytest.raises(ArtifactError) as caught:
+        fetch(uri, *allow, **settings)
+    return isinstance(caught.value, ArtifactUnavailableError)
 
 
 class TestHttp:
@@ -407,6 +414,70 @@ class TestFiles:
             download(f"{folder.as_uri()}/x", places, Received(BytesIO(), 100, "x"), 10, {})
 
 
+class TestFaultsThatMayPass:
+    """They are told from those that stay, because fetching again can help."""
+
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+    def test_a_server_that_may_do_better_later(self, server: Server, status: int) -> None:
+        server.answers["/m"] = body(b"", status=status)
+        assert may_pass(f"{server.url}/m", server.url)
+
+    @pytest.mark.parametrize("status", [204, 304, 400, 401, 403, 404, 410, 416])
+    def test_a_server_that_will_say_the_same_again(self, server: Server, status: int) -> None:
+        server.answers["/m"] = body(b"", None, status=status)
+        assert not may_pass(f"{server.url}/m", server.url)
+
+    def test_a_server_that_is_down(self) -> None:
+        with socket.socket() as unused:  # bound and not listening: nobody answers here
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            assert may_pass(f"{url}/m", url)
+
+    def test_a_server_that_hangs_up(self, server: Server) -> None:
+        server.answers["/m"] = lambda handler: handler.connection.shutdown(socket.SHUT_RDWR)
+        assert may_pass(f"{server.url}/m", server.url)
+
+    def test_a_body_that_is_cut_short(self, server: Server) -> None:
+        server.answers["/m"] = body(MODEL, len(MODEL) + 1)
+        assert may_pass(f"{server.url}/m", server.url)
+
+    def test_a_server_that_is_too_slow(self, server: Server) -> None:
+        server.answers["/m"] = lambda _: server.ended.wait(60)
+        assert may_pass(f"{server.url}/m", server.url, timeout=0.3)
+
+    def test_a_host_without_an_address(self) -> None:
+        assert may_pass("http://nowhere.invalid/m", "http://nowhere.invalid")
+
+    def test_a_name_that_no_host_can_have(self) -> None:
+        name = "http://" + "a" * 64 + ".test"
+        assert not may_pass(f"{name}/m", name)
+
+    def test_a_server_that_may_do_better_later_after_a_redirect(self, server: Server) -> None:
+        server.answers["/a"] = redirect("/b")
+        server.answers["/b"] = body(b"", status=503)
+        assert may_pass(f"{server.url}/a", server.url)
+
+    def test_a_redirect_out_of_the_places(self, server: Server) -> None:
+        server.answers["/m/a"] = redirect("/secret")
+        assert not may_pass(f"{server.url}/m/a", f"{server.url}/m")
+
+    def test_a_certificate_that_is_not_trusted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        server = TestTls.serve(tmp_path, monkeypatch, address)
+        try:
+            place = f"https://localhost:{server.port}"
+            assert not may_pass(f"{place}/m", place, private=("localhost",))
+        finally:
+            server.close()
+
+    def test_what_is_too_large(self, server: Server) -> None:
+        server.answers["/m"] = body(MODEL)
+        assert not may_pass(f"{server.url}/m", server.url, max_bytes=1000)
+
+    def test_a_file_that_is_missing(self, tmp_path: Path) -> None:
+        assert not may_pass(f"{tmp_path.as_uri()}/x", tmp_path.as_uri())
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
     """Options for a server of S3 on loopback that has a model in its bucket ``models``."""
@@ -463,6 +534,42 @@ class TestS3:
         server.answers["/models/iris/x"] = body(MODEL, len(MODEL) + 1)
         options = {**s3, "endpoint_url": server.url}
         assert failure(f"{self.PLACE}/x", self.PLACE, s3=options).startswith("s3://models/iris/x: ")
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_a_server_that_may_do_better_later_is_told_from_others(
+        self, s3: dict[str, Any], server: Server, status: int
+    ) -> None:
+        server.answers["/models/iris/x"] = body(b"", status=status)
+        assert may_pass(f"{self.PLACE}/x", self.PLACE, s3=self.impatient(s3, server))
+
+    def test_a_server_that_asks_to_slow_down_may_do_better_later(
+        self, s3: dict[str, Any], server: Server
+    ) -> None:
+        slow_down = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
+        server.answers["/models/iris/x"] = body(slow_down, status=400)
+        assert may_pass(f"{self.PLACE}/x", self.PLACE, s3=self.impatient(s3, server))
+
+    def test_a_body_that_is_cut_short_may_be_whole_later(self, s3: dict[str, Any], server: Server) -> None:
+        server.answers["/models/iris/x"] = body(MODEL, len(MODEL) + 1)
+        assert may_pass(f"{self.PLACE}/x", self.PLACE, s3=self.impatient(s3, server))
+
+    def test_a_server_that_is_down_may_come_back(self, s3: dict[str, Any], server: Server) -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+            options = {**self.impatient(s3, server), "endpoint_url": url}
+            assert may_pass(f"{self.PLACE}/x", self.PLACE, s3=options)
+
+    @pytest.mark.parametrize("status", [400, 403, 404])
+    def test_what_is_refused_stays_refused(self, s3: dict[str, Any], server: Server, status: int) -> None:
+        server.answers["/models/iris/x"] = body(b"", status=status)
+        assert not may_pass(f"{self.PLACE}/x", self.PLACE, s3=self.impatient(s3, server))
+
+    @staticmethod
+    def impatient(s3: dict[str, Any], server: Server) -> dict[str, Any]:
+        """Options for a server that a test answers for, without the retries of botocore."""
+        config = {"retries": {"max_attempts": 0}}
+        return {**s3, "endpoint_url": server.url, "config_kwargs": config}
 
     def test_a_redirect_of_the_endpoint_is_not_followed(self, s3: dict[str, Any], server: Server) -> None:
         server.answers["/models/iris/x"] = redirect("/secret")
