@@ -1,8 +1,10 @@
 """A SavedModel or a Keras file out of an archive: nothing outside the folder, nothing but files, bounded."""
 
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -14,16 +16,34 @@ MOST_BYTES = 8 << 30
 """Of all unpacked files together."""
 MOST_FILES = 10_000
 
+MOST_TIMES = 200
+"""How many times the archive's own size all unpacked files together may have, beyond `FREE_BYTES`."""
+FREE_BYTES = 256 << 20
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 _SAVED_MODEL = "saved_model.pb"
 _KERAS = "config.json"
 
 
 def is_keras(artifact: Path) -> bool:
     """Whether a file is a ``.keras`` file: a zip with the layers' configuration at its top."""
-    if not zipfile.is_zipfile(artifact):
-        return False
-    with zipfile.ZipFile(artifact) as archive:
-        return _KERAS in archive.namelist() and _SAVED_MODEL not in archive.namelist()
+    try:
+        if not zipfile.is_zipfile(artifact):
+            return False
+        with zipfile.ZipFile(artifact) as archive:
+            return _KERAS in archive.namelist() and _SAVED_MODEL not in archive.namelist()
+    except _DAMAGED as error:
+        raise ModelLoadError(f"the archive can't be read: {error}") from error
 
 
 def unpack_saved_model(artifact: Path, folder: Path) -> Path:
@@ -40,23 +60,17 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
         ModelLoadError: no archive, damaged, without a SavedModel, too large, or with a member that has
             no business there: a path outside the folder, a link, a device.
     """
+    most_bytes = _most_bytes(artifact)
     try:
         if zipfile.is_zipfile(artifact):
             with zipfile.ZipFile(artifact) as zipped, closing(_zip_members(zipped)) as members:
-                _unpack(members, folder)
+                _unpack(members, folder, most_bytes)
         elif tarfile.is_tarfile(artifact):
             with tarfile.open(artifact) as tarred, closing(_tar_members(tarred)) as members:
-                _unpack(members, folder)
+                _unpack(members, folder, most_bytes)
         else:
             raise ModelLoadError("not a SavedModel (as .zip or .tar.gz) nor a .keras file")
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except _DAMAGED as error:
         raise ModelLoadError(f"the archive can't be unpacked: {error}") from error
     found = sorted(folder.rglob(_SAVED_MODEL))
     if len(found) != 1:
@@ -84,8 +98,12 @@ def _tar_members(archive: tarfile.TarFile) -> Generator[_Member, None, None]:
         yield info.name, content
 
 
-def _unpack(members: Iterator[_Member], folder: Path) -> None:
-    left = MOST_BYTES
+def _most_bytes(artifact: Path) -> int:
+    return min(MOST_BYTES, max(FREE_BYTES, MOST_TIMES * artifact.stat().st_size))
+
+
+def _unpack(members: Iterator[_Member], folder: Path, most_bytes: int) -> None:
+    left = most_bytes
     for number, (name, content) in enumerate(members):
         if number >= MOST_FILES:
             raise ModelLoadError(f"the archive has more than {MOST_FILES} files")
@@ -96,7 +114,7 @@ def _unpack(members: Iterator[_Member], folder: Path) -> None:
             while chunk := content.read(min(left + 1, 1 << 20)):
                 left -= len(chunk)
                 if left < 0:
-                    raise ModelLoadError(f"the archive unpacks to more than {MOST_BYTES} bytes")
+                    raise ModelLoadError(f"the archive unpacks to more than {most_bytes} bytes")
                 file.write(chunk)
 
 
@@ -108,7 +126,17 @@ def _inside(name: str) -> PurePosixPath:
 
 
 def copy_keras(artifact: Path, folder: Path) -> Path:
-    """The same file under a name that Keras accepts."""
+    """The same file under a name that Keras accepts.
+
+    Raises:
+        ModelLoadError: it is too large when unpacked, or has a path that leads out of it.
+    """
+    most_bytes = _most_bytes(artifact)
+    with zipfile.ZipFile(artifact) as archive:
+        for info in archive.infolist():
+            _inside(info.filename)
+        if sum(info.file_size for info in archive.infolist()) > most_bytes:
+            raise ModelLoadError(f"the archive unpacks to more than {most_bytes} bytes")
     path = folder / "model.keras"
     shutil.copyfile(artifact, path)
     return path

@@ -5,6 +5,7 @@ Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import tensorflow as tf
 
 from udfs.errors import ModelLoadError
 from udfs.json_values import JsonValue
+
+_MOST_CONFIGURATION = 64 << 20
+_FOREIGN_LAYERS = frozenset({"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"})
+"""Layers that hold Python code, or the path of another model."""
 
 
 def write_saved_model(artifact: Path, folder: Path) -> Path:
@@ -35,7 +40,9 @@ def write_saved_model(artifact: Path, folder: Path) -> Path:
         archive.add_endpoint("serving_default", _serve(model), specs)
         archive.write_out(str(folder), verbose=False)
     except Exception as error:  # Keras raises many types
-        raise ModelLoadError(f"Keras can't load it: {' '.join(str(error).split())[:500]}") from error
+        # Keras quotes all of the configuration before it says what is wrong.
+        said = " ".join(str(error).split()).rpartition("Exception encountered: ")[2]
+        raise ModelLoadError(f"Keras can't load it: {said[:500]}") from error
     return folder
 
 
@@ -56,9 +63,12 @@ def _shape(tensor: Any) -> list[int | None]:
 
 def _check_configuration(artifact: Path) -> None:
     try:
-        with zipfile.ZipFile(artifact) as archive:
-            configuration = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        with zipfile.ZipFile(artifact) as archive, archive.open("config.json") as file:
+            text = file.read(_MOST_CONFIGURATION + 1)
+        if len(text) > _MOST_CONFIGURATION:
+            raise ModelLoadError(f"config.json has more than {_MOST_CONFIGURATION} bytes")
+        configuration = json.loads(text)
+    except (zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ModelLoadError(f"not a .keras file: {error}") from error
     for part in _parts(configuration):
         module, name = part.get("module"), part.get("class_name")
@@ -67,13 +77,20 @@ def _check_configuration(artifact: Path) -> None:
             raise ModelLoadError(f"the model asks for {module}.{name}: code outside Keras is refused")
         if name in ("Lambda", "__lambda__", "function"):
             raise ModelLoadError("the model has a Lambda layer: Python code in a model is refused")
+        if isinstance(part.get("vocabulary"), str):
+            raise ModelLoadError("a layer has its vocabulary in a file outside the model, which is refused")
+        if name in _FOREIGN_LAYERS:
+            raise ModelLoadError(f"the model has a {name}: code or a model outside it is refused")
 
 
 def _parts(value: JsonValue) -> Iterator[dict[str, JsonValue]]:
-    if isinstance(value, dict):
-        yield value
-        for one in value.values():
-            yield from _parts(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _parts(one)
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case dict() as part:
+                yield part
+                waiting += part.values()
+            case list() as items:
+                waiting += items
+            case _:
+                pass
