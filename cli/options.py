@@ -23,6 +23,18 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration; may be repeated."),
 ]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Wait until every subtask of the job has said what became of it.")
+]
+Timeout = Annotated[str, typer.Option(metavar="TIME", help="How long to wait: 60s, 5min, ...")]
+EffectiveFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="For events from this event time on: ms since 1970, or RFC 3339 with its zone. "
+        "By default each subtask switches when it is ready.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: JSON, a line for each.")]
 
 

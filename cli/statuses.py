@@ -1,6 +1,6 @@
 """What the status topic says of models now: the last word of each subtask that there is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -23,14 +23,10 @@ class Statuses:
         for record in records:
             if record.value is None:
                 self._last.pop(record.key or b"", None)
-                continue
-            try:
-                status = _decoder.decode(record.value)
-            except msgspec.MsgspecError:
-                continue
-            self._last[status.key()] = status
-            self._parallelism[status.job] = status.parallelism
-            added.append(status)
+            for status in read_statuses([record]):
+                self._last[status.key()] = status
+                self._parallelism[status.job] = status.parallelism
+                added.append(status)
         return added
 
     def now(self, of: str | None = None) -> list[ModelStatus]:
@@ -58,6 +54,30 @@ class Statuses:
             ):
                 newest[of] = status
         return {status.model for status in newest.values()}
+
+    def highest_event_time(self, job: str, name: str) -> int | None:
+        """The highest event time that any subtask of a job scored with a model; None where none did.
+
+        Each subtask's newest word counts: a job that reads its events anew has scored nothing yet.
+        """
+        said = [
+            status for status in self.now(name) if status.job == job and status.highest_event_time is not None
+        ]
+        return max((one.highest_event_time or 0 for one in _newest(said).values()), default=None)
+
+
+def _newest(statuses: Iterable[ModelStatus]) -> dict[int, ModelStatus]:
+    """The newest of statuses by subtask."""
+    return {status.subtask: status for status in sorted(statuses, key=lambda status: status.at)}
+
+
+def read_statuses(records: Iterable[Record]) -> Iterator[ModelStatus]:
+    """The statuses of records; what is no status is left out."""
+    for record in records:
+        try:
+            yield _decoder.decode(record.value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
 
 
 def is_about(status: ModelStatus, of: str | None) -> bool:

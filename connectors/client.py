@@ -248,6 +248,8 @@ class Client:
             consumer.assign([TopicPartition(topic, number) for number in numbers])
             if from_end:
                 consumer.seek_to_end()
+                for partition in consumer.assignment():
+                    consumer.position(partition)  # the end of now, not that of the first poll
             else:
                 consumer.seek_to_beginning()
             yield consumer

@@ -154,7 +154,8 @@ def test_a_small_model_is_published_inline(modelstream: CommandLine, artifact: P
     assert (record.key, update.model, update.activate) == (b"iris", ModelId("iris", 1), True)
     assert (update.artifact.inline, update.options) == (b"a model", {"fields": "a,b"})
     assert update.artifact.sha256 == hashlib.sha256(b"a model").hexdigest()
-    assert said == [{"model": "iris:1", "type": "publish_model", "changed": True}]
+    (row,) = said
+    assert (row["model"], row["type"], row["changed"]) == ("iris:1", "publish_model", True)
 
 
 def test_a_large_model_is_refused_with_what_to_do(modelstream: CommandLine, tmp_path: Path) -> None:

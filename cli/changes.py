@@ -1,0 +1,99 @@
+"""Updates sent to a job, and what its subtasks make of them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cli.control import Control, now
+from cli.waiting import Awaited, Outcome, Show, Words, listen
+from udfs.models.catalog import Catalog
+from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
+from udfs.records import Phase
+
+
+class Change(NamedTuple):
+    """An update that was sent."""
+
+    update: ModelUpdate
+    changed: bool
+    """Whether it changes anything; where not, subtasks where the version failed try again."""
+    active: bool
+    """Whether the catalog then has its version as the active one."""
+    words: Words | None = None
+    """What the subtasks said; None where nobody waited for it."""
+    outcome: Outcome | None = None
+
+
+def make_change(
+    control: Control, update: ModelUpdate, *, seconds: float | None = None, show: Show | None = None
+) -> Change:
+    """Send an update that the job will take, and wait for every subtask's word.
+
+    Args:
+        control: the job's models.
+        update: the update.
+        seconds: how long to wait; None: not at all.
+        show: called with the words as they come.
+
+    Raises:
+        UpdateError: the job would refuse it; it was not sent.
+    """
+    before = control.catalog()
+    after = control.preview(update, before)
+    changed = after.models != before.models
+    active = after.models[update.model.name].active == update.model.version
+    if seconds is None:
+        control.send(update)
+        return Change(update, changed, active)
+    words = Words(control.config.name, [*_awaited(update, before, after, changed)])
+    # A word that is said before anybody listens would be missed.
+    with control.listening() as stream:
+        control.send(update)
+        outcome = listen(words, stream, seconds, show=show)
+    return Change(update, changed, active, words, outcome)
+
+
+def roll_out(
+    control: Control,
+    staged: PublishModel,
+    margin: float,
+    *,
+    seconds: float,
+    wait: bool = True,
+    show: Show | None = None,
+) -> list[Change]:
+    """Publish a version and, when every subtask is ready for it, activate it in all at one event time.
+
+    Where a subtask fails, or is not ready in time, nothing is activated.
+
+    Args:
+        control: the job's models.
+        staged: the version; its ``activate`` is false.
+        margin: seconds of event time between the last event that was scored and the switch.
+        seconds: how long to wait for the subtasks, once for each of both updates.
+        wait: whether to wait for their word on the activation, too.
+        show: called with the words as they come.
+
+    Returns:
+        The publication, and the activation where there was one.
+    """
+    published = make_change(control, staged, seconds=seconds, show=show)
+    if published.outcome != "everywhere" or published.active:
+        return [published]
+    highest = control.statuses().highest_event_time(control.config.name, staged.model.name)
+    switch = None if highest is None else highest + round(margin * 1000)
+    activation = ActivateModel(staged.model, occurred_on=now(), effective_from=switch)
+    return [published, make_change(control, activation, seconds=seconds if wait else None, show=show)]
+
+
+def _awaited(update: ModelUpdate, before: Catalog, after: Catalog, changed: bool) -> Iterator[Awaited]:
+    switch = update.effective_from if changed else None
+    if isinstance(update, RetireModel):
+        for version in before.models[update.model.name].versions.values():
+            if update.model.version in (None, version.model.version):
+                yield Awaited(version.model, version.identity(), frozenset[Phase](["retired"]), switch)
+        return
+    model = after.models[update.model.name]
+    active = model.active == update.model.version
+    identity = model.versions[update.model.version].identity()
+    phases = frozenset[Phase](["active"] if active else ["ready", "active"])
+    yield Awaited(update.model, identity, phases, switch)

@@ -1,0 +1,121 @@
+"""The control topic as the commands use it: read as a catalog, and sent to."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from cli.statuses import Statuses
+from connectors.client import Client, Record
+from jobs.config import JobConfig
+from udfs.errors import ArtifactError, UpdateError
+from udfs.models.catalog import Catalog, Model, apply
+from udfs.models.known import fold_one
+from udfs.models.places import AllowedPlaces
+from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, encode_update
+from udfs.records import ModelId
+
+
+class Control:
+    """A job's models, as its control and status topics have them. A context manager.
+
+    Args:
+        config: the job's configuration.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        self.config = config
+        self.client = Client(config.kafka.client_settings())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.client.close()
+
+    def catalog(self) -> Catalog:
+        """The control topic as it is now, folded."""
+        catalog = Catalog()
+        for record in self.client.read_to_end(self.config.topics.control):
+            value, offset = record.value or b"", record.offset or 0
+            catalog, _ = fold_one(catalog, value, offset, self.config.catalog.max_bytes)
+        return catalog
+
+    def statuses(self) -> Statuses:
+        """The status topic as it is now."""
+        statuses = Statuses()
+        statuses.add(self.client.read_to_end(self.config.topics.model_status))
+        return statuses
+
+    def preview(self, update: ModelUpdate, before: Catalog) -> Catalog:
+        """The catalog with an update.
+
+        Raises:
+            UpdateError: the job would refuse it.
+        """
+        retires = isinstance(update, RetireModel)
+        if retires and update.model.name not in before.models:
+            raise UpdateError(f"{update.reference} can't be retired: it is not published")
+        return apply(
+            before,
+            update,
+            before.offset + 1,
+            max_bytes=self.config.catalog.max_bytes,
+            serving=self.statuses().serving(self.config.name) if retires else (),
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[Iterator[list[Record]]]:
+        """The records that come to the status topic from now on; empty lists while none do."""
+        with closing(self.client.follow(self.config.topics.model_status)) as stream:
+            next(stream)  # connects it
+            yield stream
+
+    def send(self, update: ModelUpdate) -> None:
+        """Send an update. One that changes nothing asks subtasks where the version failed to try again."""
+        record = Record(encode_update(update), update.model.name.encode())
+        self.client.send(self.config.topics.control, [record])
+
+
+def warning_of_place(config: JobConfig, update: PublishModel) -> str | None:
+    """Why a job of a configuration would not fetch an artifact; the running one may have another."""
+    uri = update.artifact.uri
+    if uri is None:
+        return None
+    try:
+        AllowedPlaces(config.artifacts.allow, config.artifacts.allow_private_addresses).check(uri)
+    except ArtifactError as error:
+        return f"a job with this configuration will not load it: {error}"
+    return None
+
+
+def version_before(catalog: Catalog, name: str) -> ModelId:
+    """The version of a model that was active before the one that is.
+
+    Raises:
+        UpdateError: no such model, or no such version any more.
+    """
+    model = catalog.models.get(name, Model(name))
+    if not model.versions:
+        raise UpdateError(f"{name}: no version is published")
+    if model.active is None or len(model.activations) < 2:
+        raise UpdateError(
+            f"{name}: no other version was active before{_active(model)}; "
+            f"`modelstream models activate` makes any published version active"
+        )
+    return ModelId(name, model.activations[-2])
+
+
+def now() -> str:
+    """The time of day, RFC 3339, UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _active(model: Model) -> str:
+    return f" {model.name}:{model.active}" if model.active is not None else ""

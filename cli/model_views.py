@@ -1,0 +1,106 @@
+"""What `models list` and `models status` show: rows for people, JSON for programs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from cli.reports import describe_status
+from cli.times import write_time
+from udfs.json_values import JsonValue
+from udfs.models.catalog import Catalog
+from udfs.models.updates import PublishModel
+from udfs.records import ModelStatus
+
+Row = dict[str, JsonValue]
+
+
+def published(catalog: Catalog) -> Iterator[tuple[PublishModel, bool]]:
+    """The published versions by name and number, each with whether it is the active one."""
+    for _, model in sorted(catalog.models.items()):
+        for number, version in sorted(model.versions.items()):
+            yield version, number == model.active
+
+
+def describe_version(version: PublishModel, active: bool) -> Row:
+    """A published version, for programs: with the size of an inline artifact, not its bytes."""
+    artifact = version.artifact
+    place: Row = {"uri": artifact.uri} if artifact.inline is None else {"inline_bytes": len(artifact.inline)}
+    return {
+        "model": version.model.name,
+        "version": version.model.version,
+        "active": active,
+        "format": version.format,
+        "options": version.options,
+        "artifact": {"sha256": artifact.sha256, **place},
+        "checks": len(version.checks),
+        "sha256": version.identity(),
+        "occurred_on": version.occurred_on,
+    }
+
+
+def version_row(version: PublishModel, active: bool) -> Row:
+    """A published version, for people."""
+    artifact = version.artifact
+    return {
+        "model": str(version.model),
+        "active": "active" if active else "",
+        "format": version.format,
+        "sha256": version.identity()[:12],
+        "artifact": artifact.uri or f"inline, {len(artifact.inline or b'')} bytes",
+        "options": " ".join(f"{key}={value}" for key, value in version.options.items()),
+    }
+
+
+def unmentioned(catalog: Catalog, statuses: Iterable[ModelStatus], of: str | None) -> list[PublishModel]:
+    """Published versions of a model, or all, of which no subtask has said anything."""
+    mentioned = {status.model for status in statuses}
+    return [
+        version
+        for version, _ in published(catalog)
+        if version.model not in mentioned and of in (None, version.model.name, str(version.model))
+    ]
+
+
+def describe_statuses(statuses: Iterable[ModelStatus], silent: Iterable[PublishModel] = ()) -> list[Row]:
+    """Statuses, for programs: all fields of each; those of a version without a word are null."""
+    rows = [describe_status(status) for status in statuses]
+    for version in silent:
+        of: Row = {"name": version.model.name, "version": version.model.version}
+        nothing: Row = dict.fromkeys(ModelStatus.__struct_fields__)
+        rows.append({**nothing, "model": of, "sha256": version.identity()})
+    return rows
+
+
+def status_rows(statuses: Iterable[ModelStatus], silent: Iterable[PublishModel] = ()) -> list[Row]:
+    """Statuses, for people, without the columns that would be empty."""
+    rows = [_status_row(status) for status in statuses]
+    empty: Row = dict.fromkeys(_COLUMNS)
+    rows += [{**empty, "model": str(version.model), "status": "-"} for version in silent]
+    return _without_empty_columns(rows)
+
+
+_COLUMNS = (
+    *("model", "status", "subtask", "since", "scored", "load_ms", "highest_event_time"),
+    *("effective_from", "attempt", "job", "cause"),
+)
+
+
+def _status_row(status: ModelStatus) -> Row:
+    late = () if status.late_events is None else (f"{status.late_events} events were scored before it came",)
+    values = (
+        str(status.model),
+        status.status,
+        f"{status.subtask + 1} of {status.parallelism}",
+        (status.since or status.at)[:19].replace("T", " "),
+        status.scored,
+        None if status.load_ms is None else round(status.load_ms),
+        write_time(status.highest_event_time),
+        write_time(status.effective_from),
+        status.attempt,
+        status.job,
+        "; ".join((*late, *((status.cause,) if status.cause else ()), *status.notes)),
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _without_empty_columns(rows: Sequence[Row]) -> list[Row]:
+    filled = [column for column in _COLUMNS if any(row[column] not in (None, "") for row in rows)]
+    return [{column: row[column] for column in filled} for row in rows]
