@@ -139,6 +139,13 @@ class TestBadVersions:
         with pytest.raises(ModelLoadError, match=r"'poison' is not allowed here; models.formats: onnx, pfa"):
             tries.poison("null pointer", formats=("onnx", "pfa"))
 
+    def test_checks_that_are_nested_too_deeply_to_hand_over(self, tries: Tries) -> None:
+        data: list[object] = []
+        for _ in range(2000):
+            data = [data]
+        with pytest.raises(ModelLoadError, match="nested too deeply"):
+            tries.poison("good", Check(data, None))
+
     @pytest.mark.parametrize("does", ["refused", "counter"])
     def test_none_of_them_crashed(self, tries: Tries, does: str) -> None:
         with pytest.raises(ModelLoadError) as caught:

@@ -124,20 +124,26 @@ def _turn(turns: Path, check: Callable[[], None]) -> Iterator[None]:
         turns.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = turns.open("ab")
     except OSError as error:
-        raise ModelLoadError(f"{turns}: {error.strerror}; see artifacts.cache_folder") from error
+        raise _no_turn(turns, error) from error
     with file:
-        while not _lock(file):
+        while not _lock(turns, file):
             check()
             time.sleep(_WATCH_SECONDS)
         yield
 
 
-def _lock(file: BinaryIO) -> bool:
+def _lock(turns: Path, file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise _no_turn(turns, error) from error
     return True
+
+
+def _no_turn(turns: Path, error: OSError) -> ModelLoadError:
+    return ModelLoadError(f"{turns}: {error.strerror}; see artifacts.cache_folder")
 
 
 @contextmanager
@@ -145,7 +151,10 @@ def _started(request: Request) -> Iterator["_Process"]:
     """A trial's process; nothing of it is left afterwards."""
     command = (find_python(), "-P", "-m", "udfs.models.trial_process")
     mark = uuid4().hex
-    read_end, write_end = os.pipe()
+    try:
+        read_end, write_end = os.pipe()
+    except OSError as error:
+        raise _not_started(error.strerror) from error
     with open(read_end, "rb", buffering=0) as reports:
         try:
             with tempfile.TemporaryFile() as stdin:  # unlike a pipe, it never lets the writer wait
@@ -161,13 +170,15 @@ def _started(request: Request) -> Iterator["_Process"]:
                     env={**os.environ, "PYTHONPATH": _module_path(), _MARK: mark},
                 )
         except OSError as error:
-            raise ModelLoadError(
-                f"no trial's process can be started: {error.strerror}; see loading.trial_process"
-            ) from error
+            raise _not_started(error.strerror) from error
         finally:
             os.close(write_end)
         with popen, _Process(popen, mark, reports) as process:
             yield process
+
+
+def _not_started(why: str | None) -> ModelLoadError:
+    return ModelLoadError(f"no trial's process can be started: {why}; see loading.trial_process")
 
 
 def _module_path() -> str:
@@ -241,10 +252,7 @@ class _Process:
                     f"{model}: loading it ended its trial's process by {self._end_said()}"
                 )
             case _:
-                raise ModelLoadError(
-                    f"no trial's process can be started: it ended by {self._end_said()}; "
-                    f"see loading.trial_process"
-                )
+                raise _not_started(f"it ended by {self._end_said()}")
 
     def _is_gone(self) -> bool:
         # It stays a zombie, whose id, and so that of its group, no other process gets.

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from udfs.errors import ModelstreamError
+from udfs.errors import ModelLoadError, ModelstreamError
 from udfs.json_values import read_struct
 from udfs.models.loaded import LoadScorer, close_scorer, load_version
 from udfs.models.updates import PublishModel
@@ -40,8 +40,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """``module:function``."""
 
     def encode(self) -> bytes:
-        """As JSON, which keeps NaN and infinity in the data of checks."""
-        return json.dumps(msgspec.to_builtins(self)).encode()
+        """As JSON, which keeps NaN and infinity in the data of checks.
+
+        Raises:
+            ModelLoadError: options or checks are nested too deeply.
+        """
+        try:
+            return json.dumps(msgspec.to_builtins(self)).encode()
+        except RecursionError as error:
+            raise ModelLoadError(f"{self.published.model}: options or checks nested too deeply") from error
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
