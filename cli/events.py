@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -12,6 +11,7 @@ import typer
 
 from cli.options import AsJson, ConfigFile, Settings
 from cli.output import say, write_json
+from cli.times import milliseconds
 from connectors.client import Client, Record
 from jobs.config import load_config
 from udfs.errors import DecodeError
@@ -113,7 +113,7 @@ def read_events(
             record = Record(
                 text,
                 None if key is None else _key(_field(event, key)),
-                timestamp=None if timestamp is None else _milliseconds(_field(event, timestamp)),
+                timestamp=None if timestamp is None else milliseconds(_field(event, timestamp)),
             )
         except ValueError as error:
             raise DecodeError(f"line {number}: {error} ({sent} events before it were sent)") from error
@@ -132,16 +132,6 @@ def _field(event: JsonValue, path: str) -> JsonValue:
 
 def _key(value: JsonValue) -> bytes:
     return value.encode() if isinstance(value, str) else encode(value)
-
-
-def _milliseconds(value: JsonValue) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str):
-        time_of_day = datetime.fromisoformat(value)
-        if time_of_day.tzinfo is not None and time_of_day.timestamp() >= 0:
-            return round(time_of_day.astimezone(UTC).timestamp() * 1000)
-    raise ValueError(f"expected milliseconds since 1970, or a time with its zone, got {value!r}")
 
 
 def _with_progress(records: Iterable[Record]) -> Iterator[Record]:

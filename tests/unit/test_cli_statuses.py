@@ -7,9 +7,19 @@ from connectors.client import Record
 from udfs.records import ModelId, ModelStatus, Phase
 
 
-def said(version: int, status: Phase, at: int, *, subtask: int = 0, job: str = "job") -> Record:
+def said(
+    version: int, status: Phase, at: int, *, subtask: int = 0, job: str = "job", scored: int | None = None
+) -> Record:
     one = ModelStatus(
-        job, ModelId("iris", version), status, subtask, 2, 0, "0" * 64, f"2026-11-23T10:00:{at:02}Z"
+        job,
+        ModelId("iris", version),
+        status,
+        subtask,
+        2,
+        0,
+        "0" * 64,
+        f"2026-11-23T10:00:{at:02}Z",
+        highest_event_time=scored,
     )
     return Record(msgspec.json.encode(one), one.key())
 
@@ -36,3 +46,21 @@ def test_where_a_newer_version_failed_the_older_one_serves() -> None:
 
 def test_other_jobs_and_retired_versions_do_not_count() -> None:
     assert serving(said(1, "active", 1), said(1, "retired", 2), said(3, "active", 3, job="other")) == set()
+
+
+def highest(*records: Record) -> int | None:
+    statuses = Statuses()
+    statuses.add(records)
+    return statuses.highest_event_time("job", "iris")
+
+
+def test_the_highest_event_time_is_that_of_all_subtasks_and_versions() -> None:
+    assert highest(said(1, "ready", 1, scored=5), said(2, "active", 1, subtask=1, scored=9)) == 9
+
+
+def test_a_subtask_that_reads_its_events_anew_has_not_scored_what_it_scored_before() -> None:
+    assert highest(said(1, "active", 1, scored=9), said(2, "active", 2, scored=5)) == 5
+
+
+def test_where_nobody_scored_there_is_no_highest_event_time() -> None:
+    assert highest(said(1, "active", 1), said(1, "active", 1, job="other", scored=9)) is None

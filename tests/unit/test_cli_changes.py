@@ -1,0 +1,380 @@
+"""What commands send, and what becomes of it: with a job that is a script."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from cli.changes import Change, make_change, roll_out
+from cli.control import Control, version_before, warning_of_place
+from cli.reports import EXIT_STATUS, describe_change, report
+from cli.statuses import Statuses
+from connectors.client import Record
+from jobs.config import ArtifactsConfig, JobConfig
+from udfs.errors import UpdateError
+from udfs.models.catalog import Catalog, apply
+from udfs.models.updates import (
+    ActivateModel,
+    Artifact,
+    ModelUpdate,
+    PublishModel,
+    RetiredModel,
+    RetireModel,
+)
+from udfs.records import ModelId, ModelStatus, Phase
+
+CONFIG = JobConfig(name="job")
+
+Answer = Callable[[ModelUpdate], Sequence[ModelStatus]]
+
+
+def iris(version: int, *, activate: bool = True, **more: Any) -> PublishModel:
+    return PublishModel(
+        ModelId("iris", version),
+        "onnx",
+        Artifact(sha256=str(version) * 64, inline=b""),
+        activate=activate,
+        **more,
+    )
+
+
+def activation(version: int, **more: Any) -> ActivateModel:
+    return ActivateModel(ModelId("iris", version), **more)
+
+
+def said(
+    version: int, phase: Phase, *, subtask: int = 0, parallelism: int = 2, at: int = 0, **fields: Any
+) -> ModelStatus:
+    usual = {"job": "job", "attempt": 0, "sha256": iris(version).identity()}
+    return ModelStatus(
+        model=ModelId("iris", version),
+        status=phase,
+        subtask=subtask,
+        parallelism=parallelism,
+        at=f"2026-11-24T10:00:{at:02}Z",
+        **{**usual, **fields},
+    )
+
+
+def by_all(version: int, phase: Phase, **fields: Any) -> list[ModelStatus]:
+    return [said(version, phase, subtask=subtask, **fields) for subtask in range(2)]
+
+
+class ScriptedJob(Control):
+    """Topics in memory, and a job that says what a function of the update gives."""
+
+    def __init__(
+        self, updates: Sequence[ModelUpdate], answer: Answer, before: Sequence[ModelStatus] = ()
+    ) -> None:
+        super().__init__(CONFIG)
+        self._catalog = Catalog()
+        for update in updates:
+            self._fold(update)
+        self._answer = answer
+        self._statuses = [*before]
+        self._unheard: list[ModelStatus] = []
+        self.sent: list[ModelUpdate] = []
+
+    def catalog(self) -> Catalog:
+        return self._catalog
+
+    def statuses(self) -> Statuses:
+        statuses = Statuses()
+        statuses.add(map(record, self._statuses))
+        return statuses
+
+    @contextmanager
+    def listening(self) -> Iterator[Iterator[list[Record]]]:
+        self._unheard = []
+        yield self._stream()
+
+    def send(self, update: ModelUpdate) -> None:
+        self.sent.append(update)
+        self._fold(update)
+        words = self._answer(update)
+        self._statuses += words
+        self._unheard += words
+
+    def _fold(self, update: ModelUpdate) -> None:
+        offset = self._catalog.offset + 1
+        self._catalog = apply(self._catalog, update, offset, max_bytes=CONFIG.catalog.max_bytes)
+
+    def _stream(self) -> Iterator[list[Record]]:
+        yield [record(one) for one in self._unheard]
+        yield []
+
+
+def record(status: ModelStatus) -> Record:
+    return Record(msgspec.json.encode(status), status.key())
+
+
+def nobody(update: ModelUpdate) -> list[ModelStatus]:
+    return []
+
+
+# --- a change -------------------------------------------------------------------------------------------
+
+
+def test_a_published_version_is_waited_for_until_it_is_active() -> None:
+    job = ScriptedJob([], lambda update: by_all(1, "active"))
+
+    change = make_change(job, iris(1), seconds=60)
+
+    assert (change.outcome, change.changed, change.active) == ("everywhere", True, True)
+
+
+def test_a_staged_version_is_waited_for_until_it_is_ready() -> None:
+    job = ScriptedJob([iris(1)], lambda update: by_all(2, "ready"))
+
+    assert make_change(job, iris(2, activate=False), seconds=60).outcome == "everywhere"
+
+
+def test_words_from_before_the_update_do_not_count() -> None:
+    job = ScriptedJob([iris(1)], nobody, before=by_all(1, "active"))
+
+    assert make_change(job, activation(1), seconds=60).outcome == "timeout"
+
+
+def test_a_switch_at_an_event_time_is_heard_with_that_time() -> None:
+    job = ScriptedJob([iris(1), iris(2)], lambda update: by_all(1, "active", effective_from=7))
+
+    assert make_change(job, activation(1, effective_from=7), seconds=60).outcome == "everywhere"
+
+
+def test_a_whole_model_is_waited_for_until_every_version_is_retired() -> None:
+    job = ScriptedJob([iris(1), iris(2)], lambda update: [*by_all(1, "retired"), said(2, "retired")])
+
+    change = make_change(job, RetireModel(RetiredModel("iris"), all=True), seconds=60)
+
+    assert change.words is not None
+    assert change.words.missing == [(ModelId("iris", 2), 1)]
+
+
+def test_without_waiting_it_is_sent_and_that_is_all() -> None:
+    job = ScriptedJob([], nobody)
+
+    change = make_change(job, iris(1))
+
+    assert (job.sent, change.words, change.outcome) == ([iris(1)], None, None)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        activation(3),
+        RetireModel(RetiredModel("iris", 2)),
+        RetireModel(RetiredModel("iris", 3)),
+        RetireModel(RetiredModel("rose"), all=True),
+        iris(1, options={"other": "descriptor"}),
+    ],
+    ids=lambda update: f"{type(update).__name__} {update.reference}",
+)
+def test_what_the_job_would_refuse_is_not_sent(update: ModelUpdate) -> None:
+    job = ScriptedJob([iris(1), iris(2)], nobody)
+
+    with pytest.raises(UpdateError):
+        make_change(job, update, seconds=60)
+
+    assert job.sent == []
+
+
+def test_what_is_so_already_is_sent_so_that_subtasks_try_again() -> None:
+    job = ScriptedJob([iris(1)], lambda update: by_all(1, "active"))
+
+    change = make_change(job, iris(1), seconds=60)
+
+    assert (change.changed, change.outcome, job.sent) == (False, "everywhere", [iris(1)])
+
+
+# --- ready everywhere -----------------------------------------------------------------------------------
+
+
+def obedient(update: ModelUpdate) -> list[ModelStatus]:
+    """Every subtask is ready for what is published, and active when told so."""
+    assert not isinstance(update, RetireModel)
+    phase: Phase = "active" if isinstance(update, ActivateModel) else "ready"
+    return by_all(update.model.version, phase, effective_from=update.effective_from, at=30)
+
+
+def roll(job: ScriptedJob, *, wait: bool = True) -> list[Change]:
+    return roll_out(job, iris(2, activate=False), 10.0, seconds=60, wait=wait)
+
+
+def test_when_all_are_ready_one_activation_follows_at_one_event_time_behind_what_was_scored() -> None:
+    before = [
+        said(1, "active", subtask=0, highest_event_time=5_000),
+        said(1, "active", subtask=1, highest_event_time=7_000),
+    ]
+    job = ScriptedJob([iris(1)], obedient, before)
+
+    published, activated = roll(job)
+
+    assert job.sent[0] == iris(2, activate=False)
+    (switch,) = job.sent[1:]
+    assert isinstance(switch, ActivateModel)
+    assert (switch.model, switch.effective_from) == (ModelId("iris", 2), 17_000)
+    assert (published.outcome, activated.outcome) == ("everywhere", "everywhere")
+
+
+def test_where_nothing_was_scored_each_subtask_switches_at_once() -> None:
+    job = ScriptedJob([iris(1)], obedient)
+
+    roll(job)
+
+    assert job.sent[1].effective_from is None
+
+
+def test_where_one_subtask_fails_nothing_is_activated() -> None:
+    job = ScriptedJob([iris(1)], lambda update: [said(2, "ready"), said(2, "failed", subtask=1, cause="no")])
+
+    (published,) = roll(job)
+
+    assert published.outcome == "failed"
+    assert job.sent == [iris(2, activate=False)]
+    assert job.catalog().models["iris"].active == 1
+
+
+def test_where_one_subtask_is_silent_nothing_is_activated() -> None:
+    job = ScriptedJob([iris(1)], lambda update: [said(2, "ready")])
+
+    (published,) = roll(job)
+
+    assert published.outcome == "timeout"
+    assert job.sent == [iris(2, activate=False)]
+
+
+def test_a_version_that_is_active_already_is_not_activated_again() -> None:
+    job = ScriptedJob([iris(1), iris(2)], lambda update: by_all(2, "active"))
+
+    (published,) = roll(job)
+
+    assert (published.outcome, published.active) == ("everywhere", True)
+    assert len(job.sent) == 1
+
+
+def test_the_words_on_the_activation_need_not_be_waited_for() -> None:
+    published, activated = roll(ScriptedJob([iris(1)], obedient), wait=False)
+
+    assert (published.outcome, activated.outcome) == ("everywhere", None)
+
+
+def test_a_subtask_that_was_late_is_told() -> None:
+    def late(update: ModelUpdate) -> list[ModelStatus]:
+        more = said(2, "late", effective_from=update.effective_from, late_events=4)
+        return [*obedient(update), *([more] if isinstance(update, ActivateModel) else [])]
+
+    job = ScriptedJob([iris(1)], late, [said(1, "active", highest_event_time=5_000)])
+
+    _, activated = roll(job)
+
+    assert activated.words is not None
+    assert [one.late_events for one in activated.words.late] == [4]
+
+
+# --- back -----------------------------------------------------------------------------------------------
+
+
+def catalog_of(*updates: ModelUpdate) -> Catalog:
+    return ScriptedJob(updates, nobody).catalog()
+
+
+def test_back_is_the_version_that_was_active_before() -> None:
+    updates: list[ModelUpdate] = [iris(1), iris(2), iris(3), activation(1)]
+
+    assert version_before(catalog_of(*updates), "iris") == ModelId("iris", 3)
+
+
+def test_back_twice_is_forth_again() -> None:
+    updates: list[ModelUpdate] = [iris(1), iris(2), activation(1)]
+
+    assert version_before(catalog_of(*updates), "iris") == ModelId("iris", 2)
+
+
+@pytest.mark.parametrize(
+    ("updates", "why"),
+    [
+        ([], "iris: no version is published"),
+        ([iris(1)], "no other version was active before iris:1"),
+        ([iris(1, activate=False)], "no other version was active before"),
+        ([iris(1), iris(2, activate=False)], "no other version was active before iris:1"),
+    ],
+)
+def test_where_there_is_no_way_back_it_is_said(updates: list[ModelUpdate], why: str) -> None:
+    with pytest.raises(UpdateError, match=why):
+        version_before(catalog_of(*updates), "iris")
+
+
+# --- what is said of it ---------------------------------------------------------------------------------
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], change: Change) -> tuple[int, str]:
+    status = report([change], CONFIG, as_json=False)
+    return status, capsys.readouterr().err
+
+
+def change_with(*words: ModelStatus, update: ModelUpdate | None = None) -> Change:
+    return make_change(ScriptedJob([], lambda update: words), update or iris(1), seconds=60)
+
+
+def test_a_change_everywhere_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = lines_of(capsys, change_with(*by_all(1, "active")))
+
+    assert status == 0
+    assert "published iris:1 and activated it: onnx, inline" in text
+    assert "iris:1 is active in all 2 subtasks of job" in text
+
+
+def test_a_failure_is_status_1_with_subtask_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = lines_of(capsys, change_with(said(1, "failed", subtask=1, cause="not a model")))
+
+    assert status == 1
+    assert "iris:1 failed in subtask 2 of 2: not a model" in text
+
+
+def test_silence_is_another_status_with_what_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = lines_of(capsys, change_with())
+
+    assert status not in (0, 1)
+    assert "no subtask of job said anything in time: is a job of this name running" in text
+    assert "dead-letters list --stage update" in text
+
+
+def test_who_is_slow_is_said_with_its_last_word(capsys: pytest.CaptureFixture[str]) -> None:
+    _, text = lines_of(capsys, change_with(said(1, "active"), said(1, "loading", subtask=1)))
+
+    assert "subtask 2 of 2 did not say it of iris:1 in time: it last said loading" in text
+
+
+def test_late_events_are_said_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:
+    late = said(1, "late", subtask=1, effective_from=7000, late_events=4)
+
+    status, text = lines_of(capsys, change_with(*by_all(1, "active"), late))
+
+    assert status == 0
+    assert "iris:1 was late in subtask 2 of 2: 4 events at or past 1970-01-01T00:00:07.000Z" in text
+
+
+def test_programs_get_every_word_with_all_fields() -> None:
+    row = describe_change(change_with(*by_all(1, "active")))
+
+    assert (row["outcome"], row["changed"], row["silent"]) == ("everywhere", True, [])
+    subtasks = row["subtasks"]
+    assert isinstance(subtasks, list)
+    assert [set(one) == set(ModelStatus.__struct_fields__) for one in subtasks] == [True, True]
+
+
+def test_every_outcome_has_an_exit_status() -> None:
+    assert EXIT_STATUS["everywhere"] == EXIT_STATUS[None] == 0
+    assert 0 < EXIT_STATUS["failed"] != EXIT_STATUS["timeout"] > 0
+
+
+@pytest.mark.parametrize(("allow", "warned"), [((), True), (("https://models.example/",), False)])
+def test_a_place_that_the_configuration_does_not_allow_is_said(allow: tuple[str, ...], warned: bool) -> None:
+    update = PublishModel(
+        ModelId("iris", 1), "onnx", Artifact(sha256="1" * 64, uri="https://models.example/iris.onnx")
+    )
+    config = JobConfig(artifacts=ArtifactsConfig(allow=allow))
+
+    assert (warning_of_place(config, update) is not None) is warned

@@ -1,0 +1,102 @@
+"""What the lists of models and statuses show."""
+
+from typing import Any
+
+from cli.model_views import describe_statuses, status_rows, unmentioned
+from udfs.models.catalog import Catalog, apply
+from udfs.models.updates import Artifact, PublishModel
+from udfs.records import ModelId, ModelStatus
+
+
+def said(**fields: Any) -> ModelStatus:
+    usual: dict[str, Any] = {
+        "job": "job",
+        "model": ModelId("iris", 1),
+        "status": "active",
+        "subtask": 0,
+        "parallelism": 2,
+        "attempt": 3,
+        "sha256": "0" * 64,
+        "at": "2026-11-24T10:00:09.123+00:00",
+    }
+    return ModelStatus(**{**usual, **fields})
+
+
+def catalog(*models: str) -> Catalog:
+    folded = Catalog()
+    for offset, model in enumerate(models):
+        update = PublishModel(ModelId.parse(model), "onnx", Artifact(sha256="0" * 64, inline=b""))
+        folded = apply(folded, update, offset, max_bytes=0)
+    return folded
+
+
+def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:
+    status = said(
+        since="2026-11-24T10:00:01.123+00:00",
+        scored=12,
+        load_ms=3.6,
+        highest_event_time=1000,
+        effective_from=2000,
+    )
+
+    (row,) = status_rows([status])
+
+    assert row == {
+        "model": "iris:1",
+        "status": "active",
+        "subtask": "1 of 2",
+        "since": "2026-11-24 10:00:01",
+        "scored": 12,
+        "load_ms": 4,
+        "highest_event_time": "1970-01-01T00:00:01.000Z",
+        "effective_from": "1970-01-01T00:00:02.000Z",
+        "attempt": 3,
+        "job": "job",
+    }
+
+
+def test_why_it_failed_and_what_the_scorer_notes_are_shown() -> None:
+    assert [row["cause"] for row in status_rows([said(cause="no model", notes=("slow",))])] == [
+        "no model; slow"
+    ]
+
+
+def test_late_events_are_shown_with_their_number() -> None:
+    (row,) = status_rows([said(status="late", late_events=4)])
+
+    assert (row["status"], row["cause"]) == ("late", "4 events were scored before it came")
+
+
+def test_columns_that_would_be_empty_are_left_out() -> None:
+    rows = status_rows([said(), said(subtask=1, scored=0)])
+
+    assert [row["scored"] for row in rows] == [None, 0]
+    assert "load_ms" not in rows[0]
+
+
+def test_a_published_version_of_which_nobody_spoke_is_shown_as_such() -> None:
+    there = catalog("iris:1", "iris:2", "rose:1")
+
+    assert [str(one.model) for one in unmentioned(there, [said()], "iris")] == ["iris:2"]
+    assert [str(one.model) for one in unmentioned(there, [said()], None)] == ["iris:2", "rose:1"]
+    assert [str(one.model) for one in unmentioned(there, [], "iris:2")] == ["iris:2"]
+
+
+def test_it_has_no_status_for_people_and_null_for_programs() -> None:
+    silent = unmentioned(catalog("iris:2"), [], None)
+
+    assert status_rows([], silent) == [{"model": "iris:2", "status": "-"}]
+    (row,) = describe_statuses([], silent)
+    assert set(row) == set(ModelStatus.__struct_fields__)
+    assert (row["model"], row["status"], row["sha256"]) == (
+        {"name": "iris", "version": 2},
+        None,
+        silent[0].identity(),
+    )
+
+
+def test_programs_get_all_fields_also_those_that_were_not_said() -> None:
+    (row,) = describe_statuses([said()])
+
+    assert set(row) == set(ModelStatus.__struct_fields__)
+    assert (row["model"], row["scored"]) == ({"name": "iris", "version": 1}, None)
