@@ -5,10 +5,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,63 +17,16 @@ from connectors.client import Client, Record
 from devtools import ROOT
 from devtools.broker import Broker
 from devtools.processes import free_ports
-from devtools.topics import create_topic, read_all, send, topics_named
+from devtools.topics import create_topic, topics_named
 from jobs.config import TopicsConfig
 from tests.conftest import MakeTopics
+from tests.integration.command_line import CommandLine
 from udfs.models.updates import PublishModel, decode_update
 from udfs.records import ModelId, ModelStatus, Prediction, ServedModel
 
-MODELSTREAM = [sys.executable, "-m", "cli.main"]
 # Older records than the topics' retention would be deleted under the test, and later ones than now refused.
 TIME_MS = int(time.time()) * 1000 - 3_600_000
 RFC_3339 = datetime.fromtimestamp(TIME_MS / 1000, UTC).isoformat()
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """The command, told of a broker and of a job's topics."""
-
-    bootstrap: str
-    topics: TopicsConfig
-    job: str
-
-    def arguments(self, *arguments: str) -> list[str]:
-        names = msgspec.structs.asdict(self.topics)
-        settings = {
-            "name": self.job,
-            "kafka.bootstrap_servers": self.bootstrap,
-            **{f"topics.{field}": name for field, name in names.items()},
-        }
-        said = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        return [*MODELSTREAM, *arguments, *said]
-
-    def __call__(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.arguments(*arguments), cwd=ROOT, input=stdin, capture_output=True, timeout=90, check=False
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
-
-    def json(self, *arguments: str) -> list[Any]:
-        """What the command writes with ``--json``."""
-        done = self(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-    def refused(self, *arguments: str, stdin: bytes = b"") -> str:
-        """The one line of a command that fails."""
-        done = self(*arguments, stdin=stdin)
-        assert (done.returncode, done.stdout) == (2, ""), done.stdout + done.stderr
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("modelstream: ")
-        return line
-
-    def send(self, topic: str, records: Sequence[Record]) -> None:
-        send(self.bootstrap, topic, records)
-
-    def read(self, topic: str) -> list[Record]:
-        return read_all(self.bootstrap, topic)
 
 
 @pytest.fixture

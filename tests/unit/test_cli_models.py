@@ -202,6 +202,13 @@ def test_the_commands_start_without_flink_a_format_or_a_file_system(module: str)
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
+STAGED = ["models", "publish", "iris:1", "FILE", "--format", "onnx", "--no-activate"]
+EVERYWHERE = [
+    *("models", "publish", "iris:1", "FILE", "--format", "onnx"),
+    *("--activate-when", "ready-everywhere"),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -216,6 +223,26 @@ def test_the_commands_start_without_flink_a_format_or_a_file_system(module: str)
             "line 1: not a check",
         ),
         (["models", "publish", "iris:1", "FILE", "--format", "onnx", "--option", "x"], "expected key=value"),
+        (
+            ["models", "publish", "iris:1", "FILE", "--format", "onnx", "--effective-from", "tomorrow"],
+            "--effective-from: ",
+        ),
+        (
+            ["models", "publish", "iris:1", "FILE", "--format", "onnx", "--wait", "--timeout", "soon"],
+            "--timeout: expected a duration",
+        ),
+        (
+            [*STAGED, "--effective-from", "5"],
+            "--effective-from is the time of an activation: leave it out, or --no-activate",
+        ),
+        ([*STAGED, "--activate-when", "ready-everywhere"], "only one of them"),
+        (["models", "publish", "iris:1", "FILE", "--format", "onnx", "--activate-when", "soon"], "soon"),
+        (
+            [*EVERYWHERE, "--effective-from", "5"],
+            "leave it out, or --activate-when ready-everywhere",
+        ),
+        ([*EVERYWHERE, "--margin", "far"], "--margin: expected a duration"),
+        (["models", "rollback", "iris", "--effective-from", "2026-11-24T10:00:00"], "with its zone"),
         (["models", "activate", "iris"], "'iris' is not NAME:VERSION"),
         (["models", "retire", "iris"], "'iris' is not NAME:VERSION"),
         (["models", "retire", "iris:1", "--all"], "say iris alone"),
