@@ -10,6 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnx import helper
+
+FLOAT = onnx.TensorProto.FLOAT
+
 
 class _WritesWhenLoaded:
     """A pickle of this makes a file when it is loaded."""
@@ -84,4 +89,82 @@ def changed_keras(path: Path, change: Mapping[str, Any], members: Mapping[str, b
     configuration["config"]["layers"][1] |= change
     parts["config.json"] = json.dumps(configuration).encode()
     path.write_bytes(zip_of(parts | dict(members or {})))
+    return path
+
+
+# --- ONNX --------------------------------------------------------------------------------------------------
+
+
+def onnx_model(
+    nodes: Sequence[onnx.NodeProto], constants: Sequence[onnx.TensorProto] = (), **more: Any
+) -> onnx.ModelProto:
+    """A model of two floats an event, with a sum that its nodes make of `x` (or of nothing) as output `y`."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        list(constants),
+    )
+    domains = {node.domain for node in nodes} - {""}
+    opsets = [helper.make_opsetid("", 21), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10, **more)
+
+
+def added(name: str = "w") -> onnx.NodeProto:
+    """The node `y = x + w`."""
+    return helper.make_node("Add", ["x", name], ["y"])
+
+
+def integers(name: str, *values: int) -> onnx.TensorProto:
+    """A constant vector."""
+    return helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values)
+
+
+def external_weights(location: str, **more: str) -> onnx.ModelProto:
+    """A model whose weights are said to be in another file."""
+    weights = onnx.TensorProto(name="w", dims=[2], data_type=FLOAT)
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": location, **more}.items():
+        weights.external_data.add(key=key, value=value)
+    return onnx_model([added()], [weights])
+
+
+def sparse(*shape: int) -> onnx.SparseTensorProto:
+    """A tensor `w` of a shape, with one value in it."""
+    return helper.make_sparse_tensor(
+        helper.make_tensor("w", FLOAT, [1], [1.0]), integers("w_indices", 0), list(shape)
+    )
+
+
+def memory_hog(path: Path, gibibytes: int = 12) -> Path:
+    """An ONNX model that loads, and takes so much memory for each event that it scores.
+
+    No shape in the file tells: it is computed from the batch's.
+    """
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Mul", ["shape", "times"], ["large"]),
+        helper.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        helper.make_node("ReduceSum", ["zeros"], ["w"], keepdims=0),
+        added(),
+    ]
+    path.write_bytes(onnx_model(nodes, [integers("times", gibibytes << 27, 1)]).SerializeToString())
+    return path
+
+
+def function_bomb(path: Path, levels: int = 30) -> Path:
+    """An ONNX model of a kilobyte that is 2 to the power of its levels once its functions are written out."""
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("bomb", 1)]
+    functions = [
+        helper.make_function("bomb", "f0", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], opsets)
+    ]
+    for level in range(1, levels + 1):
+        calls = [
+            helper.make_node(f"f{level - 1}", ["a"], ["c"], domain="bomb"),
+            helper.make_node(f"f{level - 1}", ["c"], ["b"], domain="bomb"),
+        ]
+        functions.append(helper.make_function("bomb", f"f{level}", ["a"], ["b"], calls, opsets))
+    nodes = [helper.make_node(f"f{levels}", ["x"], ["y"], domain="bomb")]
+    path.write_bytes(onnx_model(nodes, functions=functions).SerializeToString())
     return path

@@ -29,6 +29,8 @@ _MARKS: Final = (
 )
 _DECLARATION: Final = re.compile(r"\s*<\?xml\s[^>]*?(?:encoding\s*=\s*[\"']([^\"']*)[\"'][^>]*)?\?>")
 _LONGEST_DECLARATION: Final = 200
+# Python knows them, XML doesn't, and some take forever over a long text.
+_NO_ENCODINGS: Final = frozenset({"idna", "punycode", "raw_unicode_escape", "undefined", "unicode_escape"})
 
 _INTEGERS: Final = frozenset({int})
 _NUMBERS: Final = frozenset({int, float})
@@ -169,10 +171,13 @@ def _decode(data: bytes) -> str:
         declaration = _DECLARATION.match(head)
         encoding = (declaration and declaration[1]) or "utf-8"
     try:
+        if codecs.lookup(encoding).name.replace("-", "_") in _NO_ENCODINGS:
+            raise LookupError(f"unknown encoding: {encoding}")
         text = data.decode(encoding)
     except (LookupError, ValueError) as error:
         raise ModelLoadError(f"it is no XML: {error}") from error
-    return _DECLARATION.sub("", text, count=1) if _DECLARATION.match(text) else text
+    declaration = _DECLARATION.match(text[:_LONGEST_DECLARATION])
+    return text[declaration.end() :] if declaration else text
 
 
 def _refuse_doctype(*_: object) -> NoReturn:

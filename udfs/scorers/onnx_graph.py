@@ -1,6 +1,7 @@
 """What is read from an ONNX file before onnxruntime sees it, and the one thing that is changed in it."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,12 @@ from udfs.errors import ModelLoadError
 _FIELDS_KEYS = ("fields", "feature_names")
 _OVERRIDABLE_SINCE_IR = 4
 _ONNX = "ai.onnx"
+_MOST_MADE = 1 << 28
+"""Elements of a tensor of which a file has little more than the shape."""
+_MOST_NODES = 1_000_000
+"""Nodes of a model whose functions are written out wherever they are called."""
+_SHAPE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
+"""Which input of an operator is the shape that it makes, or how many times it repeats."""
 _BATCH = "modelstream_batch"
 
 
@@ -38,7 +45,8 @@ def read_model(artifact: Path) -> onnx.ModelProto:
     """Read an ONNX file.
 
     Raises:
-        ModelLoadError: it can't be read, is no ONNX model, or keeps weights in other files.
+        ModelLoadError: it can't be read, is no ONNX model, keeps weights in other files, or has shapes
+            in place of far more numbers than the file holds.
     """
     try:
         model = onnx.ModelProto()
@@ -61,6 +69,8 @@ def read_model(artifact: Path) -> onnx.ModelProto:
                 f"the model keeps {tensor.name!r} in another file, and an artifact is one file: "
                 "save it with onnx.save_model(model, path, save_as_external_data=False)"
             )
+    _check_functions(model)
+    _check_sizes(model)
     return model
 
 
@@ -147,6 +157,69 @@ def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from _nodes(model.graph.node)
     for function in model.functions:
         yield from _nodes(function.node)
+
+
+def _check_functions(model: onnx.ModelProto) -> None:
+    """Refuse functions that call themselves, or each other so often that onnxruntime can't write them out."""
+    functions = {(one.domain or _ONNX, one.name, one.overload): one for one in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+    waiting = list(functions)
+    opened = set()
+    while waiting:
+        key = waiting[-1]
+        called = list(map(_operator, _nodes(functions[key].node)))
+        missing = [one for one in called if one in functions and one not in sizes]
+        if key not in sizes and missing:
+            if key in opened:
+                raise ModelLoadError(f"the model's functions call themselves: {key[1]!r}")
+            opened.add(key)
+            waiting += missing
+            continue
+        sizes[waiting.pop()] = sum(sizes.get(one, 1) for one in called)
+    total = sum(sizes.get(_operator(node), 1) for node in _nodes(model.graph.node))
+    if total > _MOST_NODES:
+        raise ModelLoadError(f"the model's functions, written out, are more than {_MOST_NODES} nodes")
+
+
+def _operator(node: onnx.NodeProto) -> tuple[str, str, str]:
+    return node.domain or _ONNX, node.op_type, node.overload
+
+
+def _check_sizes(model: onnx.ModelProto) -> None:
+    """Refuse what onnxruntime would make whole, for minutes or until the memory ends, while it loads."""
+    for sparse in _all_sparse_tensors(model):
+        if _elements(sparse.dims) > _MOST_MADE:
+            raise ModelLoadError(
+                f"the sparse tensor {sparse.values.name!r} has the shape {list(sparse.dims)}, "
+                f"more than {_MOST_MADE} elements"
+            )
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in _all_nodes(model):
+        for attribute in node.attribute if node.op_type == "Constant" and node.output else ():
+            if attribute.name == "value":
+                constants[node.output[0]] = attribute.t
+    for node in _all_nodes(model):
+        place = _SHAPE_INPUT.get(node.op_type, len(node.input))
+        shape = constants.get(node.input[place]) if place < len(node.input) else None
+        if shape is not None and shape.data_type == onnx.TensorProto.INT64:
+            axes = list(shape.int64_data) or np.frombuffer(shape.raw_data, "<i8", len(shape.raw_data) // 8)
+            if _elements(axes) > _MOST_MADE:
+                raise ModelLoadError(
+                    f"the operator {node.op_type} (node {node.name!r}) makes more than {_MOST_MADE} elements"
+                )
+
+
+def _elements(shape: Iterable[int]) -> int:
+    return math.prod(max(0, int(length)) for length in shape)
+
+
+def _all_sparse_tensors(model: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:
+    yield from model.graph.sparse_initializer
+    for node in _all_nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.sparse_tensor, *attribute.sparse_tensors)
+        for graph in _inner_graphs(node):
+            yield from graph.sparse_initializer
 
 
 def _all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
