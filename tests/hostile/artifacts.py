@@ -16,7 +16,7 @@ from onnx import helper
 FLOAT = onnx.TensorProto.FLOAT
 
 
-class _WritesWhenLoaded:
+class WritesWhenLoaded:
     """A pickle of this makes a file when it is loaded."""
 
     def __init__(self, path: Path) -> None:
@@ -28,7 +28,7 @@ class _WritesWhenLoaded:
 
 def pickled_code(writes: Path, protocol: int = 4) -> bytes:
     """A pickle that writes a file when it is loaded."""
-    return pickle.dumps(_WritesWhenLoaded(writes), protocol)
+    return pickle.dumps(WritesWhenLoaded(writes), protocol)
 
 
 def zip_of(members: Mapping[str, bytes] | Sequence[tuple[str, bytes]]) -> bytes:
