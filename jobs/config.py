@@ -259,16 +259,32 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> JobConfig:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    tree = _parse_yaml(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
     return tree
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    # Beside its own errors the reader lets Python's by: of a date that no calendar has, of `!!int x`.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        ValueError,
+    ) as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
 
 
 _STEP = re.compile(r"([^.\[\]]+)|\[([^\]]+)\]")
@@ -279,10 +295,7 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
     steps = [name or bracketed for name, bracketed in _STEP.findall(key)]
     if not separator or not steps:
         raise ConfigError(f"--set {setting}: expected key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}: not YAML: {' '.join(str(error).split())}") from error
+    value = _parse_yaml(text, key)
     for step in steps[:-1]:
         tree = tree.setdefault(step, {})
         if not isinstance(tree, dict):
