@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "cli.run",
     "topics": "cli.topics",
     "models": "cli.models",
+    "keys": "cli.keys",
     "events": "cli.events",
     "dead-letters": "cli.dead_letters",
 }

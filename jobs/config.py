@@ -1,16 +1,16 @@
 """The job's configuration: frozen, typed, read from YAML; a wrong key is an error that names its path."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 
+from jobs.config_tree import read_tree, with_path_first
 from jobs.units import ByteSize, Duration, check_at_least, check_at_most, decode_unit
 from udfs.errors import ArtifactError, ConfigError
 from udfs.models.places import AllowedPlaces
+from udfs.models.signatures import TrustedKey
 from udfs.records import END, ModelId
 from udfs.scorers import FORMATS
 
@@ -128,6 +128,43 @@ class CatalogConfig(_Config, frozen=True):
     """Start though the control topic is compacted or expires, which can lose models."""
 
 
+class KeyConfig(_Config, frozen=True):
+    """A key whose signed updates the job takes."""
+
+    public: str
+    """Base64 of the 32 bytes of an Ed25519 public key, as `modelstream keys new` says it."""
+    models: tuple[str, ...] = ()
+    """Names of the models that it may change: ``fraud-*``; none: every model."""
+
+
+class UpdatesConfig(_Config, frozen=True):
+    """Who may change models."""
+
+    require_signature: bool = False
+    """Refuse updates that none of the keys signed, and signed ones that are sent again."""
+    keys: dict[str, KeyConfig] = {}
+    """By id."""
+
+    def __post_init__(self) -> None:
+        if self.require_signature and not self.keys:
+            raise ValueError("require_signature: no update could be signed: keys has none")
+        ids: dict[bytes, str] = {}
+        for key_id, trusted in self.trusted().items():
+            other = ids.setdefault(trusted.public_bytes(), key_id)
+            if other != key_id:
+                raise ValueError(f"keys.{key_id}: the same key as {other}")
+
+    def trusted(self) -> dict[str, TrustedKey]:
+        """The keys, by id."""
+        keys = {}
+        for key_id, key in self.keys.items():
+            try:
+                keys[key_id] = TrustedKey(key_id, key.public, key.models)
+            except ValueError as error:
+                raise ValueError(f"keys.{key_id}: {error}") from error
+        return keys
+
+
 class HoldConfig(_Config, frozen=True):
     """How long and how much to hold for a model that is not there yet, per subtask."""
 
@@ -231,6 +268,7 @@ class JobConfig(_Config, frozen=True):
     loaded_models: LoadedModelsConfig = LoadedModelsConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
     catalog: CatalogConfig = CatalogConfig()
+    updates: UpdatesConfig = UpdatesConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     flink: dict[str, str | int | bool | float] = {}
     """Any Flink setting, over what the job sets itself."""
@@ -248,66 +286,8 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> JobConfig:
     Raises:
         ConfigError: an unreadable file, or an unknown or wrong key; the text begins with its path.
     """
-    tree = _read_yaml(path) if path is not None else {}
-    for setting in settings:
-        _apply_setting(tree, setting)
+    tree = read_tree(path, settings)
     try:
         return msgspec.convert(tree, JobConfig, dec_hook=decode_unit)
     except msgspec.ValidationError as error:
-        raise ConfigError(_with_path_first(str(error))) from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    tree = _parse_yaml(text, str(path))
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected keys and values, got {type(tree).__name__}")
-    return tree
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    # Beside its own errors the reader lets Python's by: of a date that no calendar has, of `!!int x`.
-    except (
-        yaml.YAMLError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        ValueError,
-    ) as error:
-        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
-
-
-_STEP = re.compile(r"([^.\[\]]+)|\[([^\]]+)\]")
-
-
-def _apply_setting(tree: dict[str, Any], setting: str) -> None:
-    key, separator, text = setting.partition("=")
-    steps = [name or bracketed for name, bracketed in _STEP.findall(key)]
-    if not separator or not steps:
-        raise ConfigError(f"--set {setting}: expected key=value")
-    value = _parse_yaml(text, key)
-    for step in steps[:-1]:
-        tree = tree.setdefault(step, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{key}: {step} is a value, not a group of keys")
-    tree[steps[-1]] = value
-
-
-def _with_path_first(message: str) -> str:
-    """msgspec says ``Expected `int`, got `str` - at `$.batching.max_events```; the path should lead."""
-    text, _, path = message.partition(" - at `$")
-    path = path.rstrip("`").lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        return f"{path}{'.' if path else ''}{unknown[1]}: unknown key"
-    return f"{path}: {text[0].lower()}{text[1:]}" if path else text
+        raise ConfigError(with_path_first(str(error))) from error

@@ -121,6 +121,8 @@ class Header:
     AT: Final = "ms-at"
     TIMESTAMP: Final = "ms-timestamp"
     TRUNCATED: Final = "ms-truncated"
+    KEY: Final = "ms-key"
+    SIGNATURE: Final = "ms-signature"
     PREFIX: Final = "ms-"
 
 
