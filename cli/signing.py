@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from jobs.config import JobConfig
-from jobs.settings import verifier
 from udfs.errors import ConfigError
 from udfs.models.signatures import SigningKey, check_key_id
 from udfs.models.updates import decode_update
@@ -54,7 +53,7 @@ def sign_record(config: JobConfig, value: bytes, key: Path | None) -> tuple[tupl
         UpdateError: a job with this configuration would refuse the signature, or the lack of one.
     """
     headers = () if key is None else read_key(key).sign(config.name, config.topics.control, value)
-    verifier(config).check(headers, value, decode_update(value).model.name)
+    config.verifier().check(headers, value, decode_update(value).model.name)
     return headers
 
 

@@ -10,7 +10,7 @@ from jobs.config_tree import read_tree, with_path_first
 from jobs.units import ByteSize, Duration, check_at_least, check_at_most, decode_unit
 from udfs.errors import ArtifactError, ConfigError
 from udfs.models.places import AllowedPlaces
-from udfs.models.signatures import TrustedKey
+from udfs.models.signatures import TrustedKey, Verifier
 from udfs.records import END, ModelId
 from udfs.scorers import FORMATS
 
@@ -272,6 +272,11 @@ class JobConfig(_Config, frozen=True):
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     flink: dict[str, str | int | bool | float] = {}
     """Any Flink setting, over what the job sets itself."""
+
+    def verifier(self) -> Verifier:
+        """What the job asks of the signatures of updates."""
+        updates = self.updates
+        return Verifier(self.name, self.topics.control, updates.trusted(), updates.require_signature)
 
 
 def load_config(path: Path | None, settings: Sequence[str] = ()) -> JobConfig:

@@ -4,7 +4,6 @@ from connectors.batching import BatchingSettings
 from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, StatusesSettings
 from jobs.config import HoldConfig, JobConfig
 from udfs.models.artifacts import ArtifactSettings
-from udfs.models.signatures import Verifier
 from udfs.outputs import OutputLimits
 from udfs.score_batches import ServingSettings
 
@@ -75,16 +74,6 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
             allow_private_addresses=config.artifacts.allow_private_addresses,
             s3=config.artifacts.s3,
         ),
-    )
-
-
-def verifier(config: JobConfig) -> Verifier:
-    """What the job asks of the signatures of updates."""
-    return Verifier(
-        job=config.name,
-        topic=config.topics.control,
-        keys=config.updates.trusted(),
-        required=config.updates.require_signature,
     )
 
 
