@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cli.signing import sign_record
 from cli.statuses import Statuses
 from connectors.client import Client, Record
 from jobs.config import JobConfig
@@ -22,10 +24,12 @@ class Control:
 
     Args:
         config: the job's configuration.
+        key: file of the private key that signs what is sent; None for no signature.
     """
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, key: Path | None = None) -> None:
         self.config = config
+        self._key = key
         self.client = Client(config.kafka.client_settings())
 
     def __enter__(self) -> Self:
@@ -78,9 +82,15 @@ class Control:
             yield stream
 
     def send(self, update: ModelUpdate) -> None:
-        """Send an update. One that changes nothing asks subtasks where the version failed to try again."""
-        record = Record(encode_update(update), update.model.name.encode())
-        self.client.send(self.config.topics.control, [record])
+        """Send an update. One that changes nothing asks subtasks where the version failed to try again.
+
+        Raises:
+            ConfigError: the key can't be used.
+            UpdateError: the job would refuse the signature, or asks for one.
+        """
+        value = encode_update(update)
+        headers = sign_record(self.config, value, self._key)
+        self.client.send(self.config.topics.control, [Record(value, update.model.name.encode(), headers)])
 
 
 def warning_of_place(config: JobConfig, update: PublishModel) -> str | None:

@@ -32,6 +32,7 @@ from cli.options import (
 )
 from cli.output import make_table, say, write_json, write_table
 from cli.reports import progress, report
+from cli.signing import KeyFile
 from cli.statuses import Statuses, is_about
 from cli.times import read_duration, read_time
 from jobs.config import JobConfig, load_config
@@ -90,6 +91,7 @@ def publish(
         bool | None, typer.Option(help="Wait for every subtask's word; with --activate-when by default.")
     ] = None,
     timeout: Timeout = "60s",
+    key: KeyFile = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -120,8 +122,8 @@ def publish(
     if warning := warning_of_place(loaded, update):
         say(warning)
     if activate_when is None:
-        return _change(loaded, update, seconds if wait else None, as_json)
-    with Control(loaded) as control, progress() as show:
+        return _change(loaded, update, seconds if wait else None, key, as_json)
+    with Control(loaded, key) as control, progress() as show:
         changes = roll_out(
             control, update, margin_seconds, seconds=seconds, wait=wait is not False, show=show
         )
@@ -138,6 +140,7 @@ def activate(
     effective_from: EffectiveFrom = None,
     wait: Wait = False,
     timeout: Timeout = "60s",
+    key: KeyFile = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -146,7 +149,7 @@ def activate(
     loaded = load_config(config, settings or ())
     switch, seconds = read_time(effective_from, "--effective-from"), read_duration(timeout, "--timeout")
     update = ActivateModel(_model_id(model), occurred_on=now(), effective_from=switch)
-    return _change(loaded, update, seconds if wait else None, as_json)
+    return _change(loaded, update, seconds if wait else None, key, as_json)
 
 
 @app.command()
@@ -155,6 +158,7 @@ def rollback(
     effective_from: EffectiveFrom = None,
     wait: Wait = False,
     timeout: Timeout = "60s",
+    key: KeyFile = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -165,7 +169,7 @@ def rollback(
     with Control(loaded) as control:
         model = version_before(control.catalog(), name)
     update = ActivateModel(model, occurred_on=now(), effective_from=switch)
-    return _change(loaded, update, seconds if wait else None, as_json)
+    return _change(loaded, update, seconds if wait else None, key, as_json)
 
 
 @app.command()
@@ -175,6 +179,7 @@ def retire(
     effective_from: EffectiveFrom = None,
     wait: Wait = False,
     timeout: Timeout = "60s",
+    key: KeyFile = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -190,7 +195,7 @@ def retire(
         model_id = _model_id(model)
         retired = RetiredModel(model_id.name, model_id.version)
     update = RetireModel(retired, all=every, occurred_on=now(), effective_from=switch)
-    return _change(loaded, update, seconds if wait else None, as_json)
+    return _change(loaded, update, seconds if wait else None, key, as_json)
 
 
 @app.command("list")
@@ -239,9 +244,11 @@ def _watch(control: Control, model: str | None, as_json: bool) -> None:
             live.update(make_table(status_rows(statuses.now(model))))
 
 
-def _change(config: JobConfig, update: ModelUpdate, seconds: float | None, as_json: bool) -> int:
+def _change(
+    config: JobConfig, update: ModelUpdate, seconds: float | None, key: Path | None, as_json: bool
+) -> int:
     """Send an update, wait for the subtasks' words where there are ``seconds``; returns the exit status."""
-    with Control(config) as control, progress() as show:
+    with Control(config, key) as control, progress() as show:
         change = make_change(control, update, seconds=seconds, show=show)
     return report([change], config, as_json=as_json)
 

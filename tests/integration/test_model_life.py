@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from cli.signing import write_key
 from connectors.client import Client, Record
 from devtools.broker import Broker
 from tests.conftest import MakeTopics
 from tests.integration.command_line import CommandLine
+from udfs.models.signatures import SigningKey, TrustedKey, Verifier
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel, decode_update
 from udfs.records import ModelId, ModelStatus, Phase
 
@@ -261,3 +263,51 @@ def test_a_version_without_a_word_is_among_the_statuses(
     assert all(set(row) == set(ModelStatus.__struct_fields__) for row in rows)
     shown = modelstream("models", "status").stdout.splitlines()
     assert shown[-1].split() == ["iris:2", "-"]
+
+
+# --- signed ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    made = SigningKey.new("ops")
+    write_key(made, tmp_path / "ops.key")
+    return made
+
+
+def asking_for(key: SigningKey) -> list[str]:
+    return ["--set", f"updates.keys.ops.public={key.public()}", "--set", "updates.require_signature=true"]
+
+
+def test_every_update_of_a_rollout_is_signed(
+    modelstream: CommandLine, job: Published, artifact: Path, tmp_path: Path, key: SigningKey
+) -> None:
+    signed = ["--key", str(tmp_path / "ops.key"), *asking_for(key)]
+    with playing(modelstream, obedient(job)):
+        done = modelstream(*publish(artifact, 1, "--activate-when", "ready-everywhere", *signed))
+
+    assert done.returncode == 0, done.stderr
+    records = modelstream.read(modelstream.topics.control)
+    assert len(records) == 2
+    verifier = Verifier(modelstream.job, modelstream.topics.control, {"ops": trusted(key)}, True)
+    for record in records:
+        assert verifier.check(record.headers, record.value or b"", "iris")
+
+
+def trusted(key: SigningKey) -> TrustedKey:
+    return TrustedKey(key.id, key.public())
+
+
+@pytest.mark.parametrize(
+    "command", [["activate", "iris:1"], ["retire", "iris", "--all"], ["rollback", "iris"]]
+)
+def test_without_a_key_nothing_is_sent_where_the_job_asks_for_signatures(
+    modelstream: CommandLine, artifact: Path, key: SigningKey, command: list[str]
+) -> None:
+    for version in (1, 2):
+        modelstream(*publish(artifact, version))
+
+    line = modelstream.refused("models", *command, *asking_for(key))
+
+    assert "signs with --key FILE" in line
+    assert len(updates(modelstream)) == 2
