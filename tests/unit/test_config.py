@@ -62,6 +62,59 @@ def test_any_kafka_property_passes_through_with_dots_in_its_name() -> None:
     assert "enable.idempotence" not in config.kafka.consumer_properties()
 
 
+ALICE = "updates.keys.alice.public=A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="
+BOB = "updates.keys.bob.public=EdoyAfb+YHqNjmZpiR4dMkcAA6kVLHgOJEoKe2oz1nI="
+
+
+def test_keys_of_signed_updates_are_known_by_their_ids() -> None:
+    config = read(ALICE, BOB, "updates.keys.bob.models=['fraud-*', iris]", "updates.require_signature=true")
+
+    verifier = config.verifier()
+    assert (verifier.job, verifier.topic, verifier.required) == ("modelstream", "ms.control", True)
+    assert [(key.id, key.models) for key in verifier.keys.values()] == [
+        ("alice", ()),
+        ("bob", ("fraud-*", "iris")),
+    ]
+
+
+def test_the_verifier_is_the_jobs_own() -> None:
+    verifier = read("name=fraud", "topics.control=fraud.control").verifier()
+
+    assert (verifier.job, verifier.topic) == ("fraud", "fraud.control")
+
+
+def test_by_default_updates_need_no_signature() -> None:
+    verifier = read().verifier()
+
+    assert (verifier.keys, verifier.required) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["updates.require_signature=true"], "updates: require_signature: no update could be signed"),
+        (["updates.require_signature=1"], "updates.require_signature: expected `bool`"),
+        (["updates.require=true"], "updates.require: unknown key"),
+        (["updates.keys.alice="], "updates.keys[...]: expected `object`"),
+        (["updates.keys.alice.models=[iris]"], "updates.keys[...]: object missing required field `public`"),
+        ([ALICE, "updates.keys.alice.model=[iris]"], "updates.keys[...].model: unknown key"),
+        ([ALICE, "updates.keys.alice.models=iris"], "updates.keys[...].models: expected `array`"),
+        ([ALICE, "updates.keys.alice.models=['fraud *']"], "updates: keys.alice: models: expected a model's"),
+        ([ALICE, "updates.keys.bob.public=YWJj"], "updates: keys.bob: public: expected 32 bytes in base64"),
+        (["updates.keys.bob.public=no base64"], "updates: keys.bob: public: not base64"),
+        ([f"updates.keys.bob.public={'A' * 43}="], "updates: keys.bob: public: not a public key: anybody"),
+        ([ALICE.replace("alice", "[a b]")], "updates: keys.a b: 'a b' is no key id"),
+        ([ALICE, ALICE.replace("alice", "bob")], "updates: keys.bob: the same key as alice"),
+    ],
+    ids=lambda one: " ".join(one)[:60] if isinstance(one, list) else "",
+)
+def test_keys_that_can_not_work_are_told_by_their_path(settings: list[str], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(*settings)
+
+    assert str(error.value).startswith(said)
+
+
 WRONG = {
     "nmae=x": "nmae: unknown key",
     "batching.max_event=1": "batching.max_event: unknown key",

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from udfs.errors import UpdateError
@@ -116,6 +116,7 @@ WRONG = (
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(at=st.integers(0, len(VALUE) - 1), change=st.integers(1, 255))
 def test_any_altered_byte_of_the_value_is_refused(at: int, change: int) -> None:
     altered = VALUE[:at] + bytes([VALUE[at] ^ change]) + VALUE[at + 1 :]
@@ -123,6 +124,7 @@ def test_any_altered_byte_of_the_value_is_refused(at: int, change: int) -> None:
     assert refusal(trusting(), SIGNED, altered) == WRONG
 
 
+@settings(deadline=None, derandomize=True)
 @given(bit=st.integers(0, 64 * 8 - 1))
 def test_any_altered_bit_of_the_signature_is_refused(bit: int) -> None:
     signature = bytearray(b64decode(SIGNATURE_HEADER[1]))
@@ -136,6 +138,7 @@ def test_a_longer_or_shorter_value_is_refused(value: bytes) -> None:
     assert refusal(trusting(), SIGNED, value) == WRONG
 
 
+@settings(deadline=None, derandomize=True)
 @given(signature=st.binary(max_size=200))
 @example(b"")
 @example(b"\x00" * 64)
@@ -171,6 +174,7 @@ texts = st.text("ab1:,.-", max_size=6)
 whats = st.tuples(texts, texts, st.binary(max_size=8) | texts.map(str.encode))
 
 
+@settings(deadline=None, derandomize=True)
 @given(one=whats, other=whats)
 @example(("ab", "c", b""), ("a", "bc", b""))
 @example(("a", "b", b"1:c,"), ("a", "b,1:c", b""))
