@@ -167,8 +167,6 @@ NO_KEYS = {
     "no PEM": (LINE, "not a private key: "),
     "cut": (LINE + pem(PRIVATE)[:-40], "not a private key: "),
     "public": (LINE + pem(PRIVATE).replace(b"PRIVATE", b"PUBLIC"), "not a private key: "),
-        "not a private key: ",
-    ),
     "encrypted": (LINE + pem(PRIVATE, b"secret"), "not a private key: Password was not given"),
     "other curve": (LINE + pem(generate_private_key(SECP256R1())), "not an Ed25519 key, but "),
     "huge": (LINE + b" " * 10_000_000 + pem(PRIVATE), "not a private key: "),
