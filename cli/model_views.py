@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cli.reports import describe_status
+from cli.reports import describe_status, lateness
 from cli.times import write_time
 from udfs.json_values import JsonValue
 from udfs.models.catalog import Catalog
@@ -84,7 +84,7 @@ _COLUMNS = (
 
 
 def _status_row(status: ModelStatus) -> Row:
-    late = () if status.late_events is None else (f"{status.late_events} events were scored before it came",)
+    why = lateness(status) if status.status == "late" else status.cause
     values = (
         str(status.model),
         status.status,
@@ -96,7 +96,7 @@ def _status_row(status: ModelStatus) -> Row:
         write_time(status.effective_from),
         status.attempt,
         status.job,
-        "; ".join((*late, *((status.cause,) if status.cause else ()), *status.notes)),
+        "; ".join((*((why,) if why else ()), *status.notes)),
     )
     return dict(zip(_COLUMNS, values, strict=True))
 

@@ -69,6 +69,13 @@ def describe_status(status: ModelStatus) -> dict[str, JsonValue]:
     return row
 
 
+def lateness(status: ModelStatus) -> str:
+    """What a status says of events that an update came after."""
+    return status.cause or (
+        f"{status.late_events} events at or past {write_time(status.effective_from)} had been scored before it"
+    )
+
+
 def _lines(change: Change, config: JobConfig) -> Iterator[str]:
     yield _what_was_done(change)
     update = change.update
@@ -84,11 +91,7 @@ def _lines(change: Change, config: JobConfig) -> Iterator[str]:
     if change.outcome == "timeout":
         yield from _lines_of_silence(words, config)
     for one in words.late:
-        yield (
-            f"{one.model} was late in {_subtask(one)}: {one.late_events} events at or past "
-            f"{write_time(one.effective_from)} had been scored by another version"
-            + (f" ({one.cause})" if one.cause else "")
-        )
+        yield f"{one.model} was late in {_subtask(one)}: {lateness(one)}"
 
 
 def _what_was_done(change: Change) -> str:

@@ -62,9 +62,16 @@ def test_why_it_failed_and_what_the_scorer_notes_are_shown() -> None:
 
 
 def test_late_events_are_shown_with_their_number() -> None:
-    (row,) = status_rows([said(status="late", late_events=4)])
+    late = said(status="late", late_events=4, effective_from=1000)
 
-    assert (row["status"], row["cause"]) == ("late", "4 events were scored before it came")
+    (row,) = status_rows(
+        [
+            late,
+        ]
+    )
+
+    assert row["status"] == "late"
+    assert row["cause"] == "4 events at or past 1970-01-01T00:00:01.000Z had been scored before it"
 
 
 def test_columns_that_would_be_empty_are_left_out() -> None:
