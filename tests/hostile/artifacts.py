@@ -168,3 +168,52 @@ def function_bomb(path: Path, levels: int = 30) -> Path:
     nodes = [helper.make_node(f"f{levels}", ["x"], ["y"], domain="bomb")]
     path.write_bytes(onnx_model(nodes, functions=functions).SerializeToString())
     return path
+
+
+# --- TensorFlow --------------------------------------------------------------------------------------------
+
+
+def native_crash(path: Path, depth: int = 5_000) -> Path:
+    """A SavedModel (``.zip``) that ends the process which loads or scores it with a segmentation fault.
+
+    Its functions call each other deeper than TensorFlow has a stack for.
+    """
+    from tensorflow.core.framework.types_pb2 import DT_STRING
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel(saved_model_schema_version=1)
+    graph = saved.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    nodes, library = graph.graph_def.node, graph.graph_def.library
+    graph.graph_def.versions.producer = 1500
+    x = nodes.add(name="x", op="Placeholder")
+    x.attr["dtype"].type = DT_STRING
+    for level in range(depth + 1):
+        function = library.function.add()
+        function.signature.name = f"f{level}"
+        function.signature.input_arg.add(name="a", type=DT_STRING)
+        function.signature.output_arg.add(name="b", type=DT_STRING)
+        node = function.node_def.add(name="n", input=["a"])
+        if level:
+            _make_call(node, f"f{level - 1}")
+        else:
+            node.op = "Identity"
+            node.attr["T"].type = DT_STRING
+        function.ret["b"] = "n:output:0"
+    _make_call(nodes.add(name="y", input=["x"]), f"f{depth}")
+    signature = graph.signature_def["serving_default"]
+    signature.method_name = "tensorflow/serving/predict"
+    for infos, name in ((signature.inputs, "x"), (signature.outputs, "y")):
+        infos[name].name, infos[name].dtype = f"{name}:0", DT_STRING
+        infos[name].tensor_shape.dim.add(size=-1)
+    path.write_bytes(zip_of({"saved_model.pb": saved.SerializeToString()}))
+    return path
+
+
+def _make_call(node: Any, function: str) -> None:
+    from tensorflow.core.framework.types_pb2 import DT_STRING
+
+    node.op = "StatefulPartitionedCall"
+    node.attr["f"].func.name = function
+    for attribute in ("Tin", "Tout"):
+        node.attr[attribute].list.type.append(DT_STRING)

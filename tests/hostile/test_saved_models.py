@@ -279,3 +279,20 @@ def test_a_second_node_of_a_name_in_a_function_is_seen(tmp_path: Path, surroundi
         function.node_def.insert(0, hidden)
 
     assert "WriteFile" in refusal("tensorflow", exported(tmp_path, build, change))
+
+
+def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
+    def build(x: Any) -> tuple[Any, Any]:
+        def serve(value: Any) -> Any:
+            return tf.identity(value)
+
+        return tf.function(serve)(x), None
+
+    def change(graph: MetaGraphDef) -> None:
+        (function,) = graph.graph_def.library.function
+        call = function.node_def.add(name="again", op="StatefulPartitionedCall", input=["value"])
+        call.attr["f"].func.name = function.signature.name
+        for attribute in ("Tin", "Tout"):
+            call.attr[attribute].list.type.append(tf.string.as_datatype_enum)
+
+    assert "calls itself" in refusal("tensorflow", exported(tmp_path, build, change))

@@ -94,12 +94,13 @@ def _complete(signature: SignatureDef, graph: MetaGraphDef) -> None:
 
 
 def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
-    """Refuse a graph in which loading or this signature could reach files, the network or Python.
+    """Refuse a graph in which loading or this signature could reach files, the network, Python or no end.
 
     Raises:
         ModelLoadError: it names the operation.
     """
     walk = GraphWalk(graph)
+    walk.check_functions()
     assets = {node_name(asset.tensor_info.name) for asset in graph.asset_file_def}
     for asset in graph.asset_file_def:
         path = PurePosixPath(asset.filename)

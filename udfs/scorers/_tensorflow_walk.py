@@ -7,6 +7,7 @@ into a function as an argument; any other path was chosen by whoever made the mo
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -67,6 +68,23 @@ class GraphWalk:
             calls += self._calls(body, call.own_files)
             reached += body
         return reached
+
+    def check_functions(self) -> None:
+        """Refuse functions that call themselves: TensorFlow would follow them until its process dies.
+
+        Raises:
+            ModelLoadError: it names one.
+        """
+        calls = {
+            name: {one for node in function.node_def for one in self._called(node)} & self._functions.keys()
+            for name, function in self._functions.items()
+        }
+        try:
+            TopologicalSorter(calls).prepare()
+        except CycleError as error:
+            raise ModelLoadError(
+                f"the function {error.args[1][0]!r} calls itself, which is refused"
+            ) from error
 
     def _calls(self, body: Collection[Any], own_files: Collection[str]) -> Iterator["_Call"]:
         """The calls in a graph or a function, which must read no file that is not the model's own."""
