@@ -71,9 +71,8 @@ def describe_status(status: ModelStatus) -> dict[str, JsonValue]:
 
 def lateness(status: ModelStatus) -> str:
     """What a status says of events that an update came after."""
-    return status.cause or (
-        f"{status.late_events} events at or past {write_time(status.effective_from)} had been scored before it"
-    )
+    when = write_time(status.effective_from)
+    return status.cause or f"{status.late_events} events at or past {when} had been scored before it"
 
 
 def _lines(change: Change, config: JobConfig) -> Iterator[str]:
