@@ -1,5 +1,6 @@
 """What commands send, and what becomes of it: with a job that is a script."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from cli.changes import Change, make_change, roll_out
 from cli.control import Control, version_before, warning_of_place
-from cli.reports import EXIT_STATUS, describe_change, report
+from cli.reports import EXIT_STATUS, describe_change, progress, report
 from cli.statuses import Statuses
 from connectors.client import Record
 from jobs.config import ArtifactsConfig, JobConfig
@@ -363,6 +364,28 @@ def test_programs_get_every_word_with_all_fields() -> None:
     subtasks = row["subtasks"]
     assert isinstance(subtasks, list)
     assert [set(one) == set(ModelStatus.__struct_fields__) for one in subtasks] == [True, True]
+
+
+def test_a_terminal_shows_who_has_said_what(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    job = ScriptedJob([], lambda update: [said(1, "loading", subtask=1, cause="fetching again")])
+
+    with progress() as show:
+        make_change(job, iris(1), seconds=60, show=show)
+
+    shown = capsys.readouterr().err
+    assert re.search(r"iris:1 +1 of 2 +-", shown)
+    assert re.search(r"iris:1 +2 of 2 +loading +fetching again", shown)
+
+
+def test_what_is_no_terminal_shows_nothing_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as show:
+        assert show is None
+
+    assert capsys.readouterr().err == ""
 
 
 def test_every_outcome_has_an_exit_status() -> None:
