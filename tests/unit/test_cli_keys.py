@@ -119,6 +119,15 @@ def test_wrong_use_is_one_line_and_status_2(arguments: list[str], said: str, tmp
     assert not (tmp_path / "key").exists()
 
 
+def test_keys_are_made_and_used_without_flink_or_kafka() -> None:
+    heavy = ["pyflink", "py4j", "kafka", "fsspec", "httpx"]
+    script = f"import sys, cli.keys; print(*(name for name in {heavy!r} if name in sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
 # --- files -----------------------------------------------------------------------------------------------
 
 
