@@ -97,7 +97,7 @@ def made_of_a_constant_node() -> onnx.ModelProto:
         pytest.param(declared(1 << 62, 1 << 62), "can't load the model", id="more than 64 bits"),
         pytest.param(sparse_initializer(TERA, 2), "sparse tensor 'w' has the shape", id="a sparse one"),
         pytest.param(
-            sparse_initializer(1 << 28, 2), "more than 268435456 elements", id="a sparse one of gigabytes"
+            sparse_initializer(1 << 28, 2), "more than 134217728 elements", id="a sparse one of gigabytes"
         ),
         pytest.param(
             onnx_model([helper.make_node("Constant", [], ["w"], sparse_value=sparse(TERA, 2)), added()]),

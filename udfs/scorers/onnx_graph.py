@@ -15,8 +15,10 @@ from udfs.errors import ModelLoadError
 _FIELDS_KEYS = ("fields", "feature_names")
 _OVERRIDABLE_SINCE_IR = 4
 _ONNX = "ai.onnx"
-_MOST_MADE = 1 << 28
-"""Elements of a tensor of which a file has little more than the shape."""
+_MOST_SPARSE = 1 << 27
+"""Elements of a sparse tensor, which onnxruntime makes a dense one of."""
+_MOST_MADE = 1 << 29
+"""Elements of a tensor of which a file has only the shape."""
 _MOST_NODES = 1_000_000
 """Nodes of a model whose functions are written out wherever they are called."""
 _SHAPE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
@@ -188,10 +190,10 @@ def _operator(node: onnx.NodeProto) -> tuple[str, str, str]:
 def _check_sizes(model: onnx.ModelProto) -> None:
     """Refuse what onnxruntime would make whole, for minutes or until the memory ends, while it loads."""
     for sparse in _all_sparse_tensors(model):
-        if _elements(sparse.dims) > _MOST_MADE:
+        if _elements(sparse.dims) > _MOST_SPARSE:
             raise ModelLoadError(
                 f"the sparse tensor {sparse.values.name!r} has the shape {list(sparse.dims)}, "
-                f"more than {_MOST_MADE} elements"
+                f"more than {_MOST_SPARSE} elements"
             )
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in _all_nodes(model):
