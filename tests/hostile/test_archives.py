@@ -1,5 +1,6 @@
 """Archives that would write elsewhere or fill the disk; `tests/unit/test_tensorflow_scorer.py` has more."""
 
+import gzip
 import tarfile
 import tempfile
 from pathlib import Path
@@ -81,6 +82,13 @@ def test_a_bomb_of_many_small_members_is_refused(
     monkeypatch.setattr(archives, "FREE_BYTES", 100_000)
     content = zip_of({f"{number}": b"\0" * 500_000 for number in range(100)})
     assert "unpacks to more than" in refused(tmp_path, content)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_in_a_header_is_refused_unread(tmp_path: Path, folder: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("header")
+    header.type, header.size = kind, 7 << 30
+    assert "a header of more than 4194304 bytes" in refused(tmp_path, gzip.compress(header.tobuf()))
 
 
 def test_a_bomb_inside_an_archive_stays_packed(tmp_path: Path, folder: Path) -> None:

@@ -1,14 +1,16 @@
 """A SavedModel or a Keras file out of an archive: nothing outside the folder, nothing but files, bounded."""
 
+import bz2
+import gzip
 import lzma
 import shutil
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from udfs.errors import ModelLoadError
 
@@ -31,6 +33,12 @@ _DAMAGED = (
     RuntimeError,
     ValueError,
 )
+_MOST_AT_ONCE = 4 << 20
+_UNPACKERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 _SAVED_MODEL = "saved_model.pb"
 _KERAS = "config.json"
 
@@ -60,16 +68,14 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
         ModelLoadError: no archive, damaged, without a SavedModel, too large, or with a member that has
             no business there: a path outside the folder, a link, a device.
     """
-    most_bytes = _most_bytes(artifact)
     try:
+        most_bytes = _most_bytes(artifact)
         if zipfile.is_zipfile(artifact):
             with zipfile.ZipFile(artifact) as zipped, closing(_zip_members(zipped)) as members:
                 _unpack(members, folder, most_bytes)
-        elif tarfile.is_tarfile(artifact):
-            with tarfile.open(artifact) as tarred, closing(_tar_members(tarred)) as members:
-                _unpack(members, folder, most_bytes)
         else:
-            raise ModelLoadError("not a SavedModel (as .zip or .tar.gz) nor a .keras file")
+            with _open_tar(artifact) as tarred, closing(_tar_members(tarred)) as members:
+                _unpack(members, folder, most_bytes)
     except _DAMAGED as error:
         raise ModelLoadError(f"the archive can't be unpacked: {error}") from error
     found = sorted(folder.rglob(_SAVED_MODEL))
@@ -79,6 +85,34 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
 
 
 _Member = tuple[str, IO[bytes]]
+
+
+class _TarReader:
+    """An unpacked tar. tarfile reads a header's extension at once, whatever size it says."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.seek = stream.seek
+        self.tell = stream.tell
+        self._read = stream.read
+
+    def read(self, size: int) -> bytes:
+        if size > _MOST_AT_ONCE:
+            raise ModelLoadError(f"the archive has a header of more than {_MOST_AT_ONCE} bytes")
+        return self._read(size)
+
+
+@contextmanager
+def _open_tar(artifact: Path) -> Iterator[tarfile.TarFile]:
+    with artifact.open("rb") as file:
+        head = file.read(6)
+    unpacked = next((opened for mark, opened in _UNPACKERS.items() if head.startswith(mark)), open)
+    with unpacked(artifact, "rb") as stream:
+        try:
+            archive = tarfile.TarFile(fileobj=cast(IO[bytes], _TarReader(stream)))
+        except tarfile.ReadError as error:
+            raise ModelLoadError("not a SavedModel (as .zip or .tar.gz) nor a .keras file") from error
+        with archive:
+            yield archive
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Generator[_Member, None, None]:
