@@ -167,20 +167,31 @@ def test_what_was_said_before_the_update_does_not_count(
     assert modelstream(*publish(artifact, 1, "--wait", "--timeout", "500ms")).returncode == 3
 
 
-def test_activate_and_retire_wait_for_their_event_time(
+def test_a_staged_version_is_activated_from_an_event_time_on(
     modelstream: CommandLine, job: Published, artifact: Path
 ) -> None:
     with playing(modelstream, obedient(job)):
-        assert modelstream(*publish(artifact, 1)).returncode == 0
-        assert modelstream(*publish(artifact, 2, "--wait", "--no-activate")).returncode == 0
+        modelstream(*publish(artifact, 1))
+        staged = modelstream(*publish(artifact, 2, "--wait", "--no-activate"))
         at = "2026-11-24T10:00:00Z"
         activated = modelstream("models", "activate", "iris:2", "--effective-from", at, "--wait")
-        retired = modelstream("models", "retire", "iris:1", "--wait")
 
-    assert (activated.returncode, retired.returncode) == (0, 0), activated.stderr + retired.stderr
-    assert [type(one) for one in updates(modelstream)[2:]] == [ActivateModel, RetireModel]
-    assert updates(modelstream)[2].effective_from == 1_795_514_400_000
-    assert "iris:1 is retired in all 2 subtasks" in retired.stderr
+    assert (staged.returncode, activated.returncode) == (0, 0), staged.stderr + activated.stderr
+    assert updates(modelstream)[-1] == ActivateModel(
+        ModelId("iris", 2), updates(modelstream)[-1].occurred_on, 1_795_514_400_000
+    )
+
+
+def test_a_version_is_waited_for_until_all_have_let_go_of_it(
+    modelstream: CommandLine, job: Published, artifact: Path
+) -> None:
+    with playing(modelstream, obedient(job)):
+        for version in (1, 2):
+            modelstream(*publish(artifact, version, "--wait"))
+        done = modelstream("models", "retire", "iris:1", "--wait")
+
+    assert done.returncode == 0, done.stderr
+    assert "iris:1 is retired in all 2 subtasks" in done.stderr
 
 
 def test_rollback_activates_the_version_that_was_active_before(
