@@ -173,10 +173,10 @@ def function_bomb(path: Path, levels: int = 30) -> Path:
 # --- TensorFlow --------------------------------------------------------------------------------------------
 
 
-def native_crash(path: Path, depth: int = 5_000) -> Path:
+def native_crash(path: Path, depth: int = 5_000, calls: int = 1) -> Path:
     """A SavedModel (``.zip``) that ends the process which loads or scores it with a segmentation fault.
 
-    Its functions call each other deeper than TensorFlow has a stack for.
+    Its functions call each other deeper than TensorFlow has a stack for, each the next so many times.
     """
     from tensorflow.core.framework.types_pb2 import DT_STRING
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -193,13 +193,16 @@ def native_crash(path: Path, depth: int = 5_000) -> Path:
         function.signature.name = f"f{level}"
         function.signature.input_arg.add(name="a", type=DT_STRING)
         function.signature.output_arg.add(name="b", type=DT_STRING)
-        node = function.node_def.add(name="n", input=["a"])
-        if level:
-            _make_call(node, f"f{level - 1}")
-        else:
-            node.op = "Identity"
-            node.attr["T"].type = DT_STRING
-        function.ret["b"] = "n:output:0"
+        tensor = "a"
+        for number in range(calls if level else 1):
+            node = function.node_def.add(name=f"n{number}", input=[tensor])
+            tensor = f"n{number}:output:0"
+            if level:
+                _make_call(node, f"f{level - 1}")
+            else:
+                node.op = "Identity"
+                node.attr["T"].type = DT_STRING
+        function.ret["b"] = tensor
     _make_call(nodes.add(name="y", input=["x"]), f"f{depth}")
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"

@@ -12,6 +12,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tests.contract.tensorflow_models import pack, saved_model
+from tests.hostile.artifacts import native_crash
 from tests.hostile.conftest import Surroundings, refusal
 from udfs.scorers import load_scorer
 
@@ -296,3 +297,8 @@ def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
             call.attr[attribute].list.type.append(tf.string.as_datatype_enum)
 
     assert "calls itself" in refusal("tensorflow", exported(tmp_path, build, change))
+
+
+def test_functions_that_multiply_are_refused(tmp_path: Path) -> None:
+    path = native_crash(tmp_path / "bomb.zip", depth=40, calls=2)
+    assert "written out, has more than" in refusal("tensorflow", path)

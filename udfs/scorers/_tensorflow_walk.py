@@ -23,6 +23,8 @@ _FILE_INPUT = {**dict.fromkeys(TABLES_FROM_FILES, 1), RESTORE: 0}
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _HOLDERS = frozenset({"Const", "Placeholder", "PlaceholderWithDefault"})
 """What TensorFlow puts a path in the place of."""
+_MOST_NODES = 5_000_000
+"""Nodes of a function in which all that it calls is written out, as TensorFlow does."""
 _Nodes = Mapping[str, Any]
 
 
@@ -70,21 +72,26 @@ class GraphWalk:
         return reached
 
     def check_functions(self) -> None:
-        """Refuse functions that call themselves: TensorFlow would follow them until its process dies.
+        """Refuse functions that TensorFlow could not write out: calling themselves or multiplying.
 
         Raises:
-            ModelLoadError: it names one.
+            ModelLoadError: it says which.
         """
         calls = {
-            name: {one for node in function.node_def for one in self._called(node)} & self._functions.keys()
+            name: [one for node in function.node_def for one in self._called(node) if one in self._functions]
             for name, function in self._functions.items()
         }
+        sizes: dict[str, int] = {}
         try:
-            TopologicalSorter(calls).prepare()
+            for name in TopologicalSorter(calls).static_order():
+                sizes[name] = len(self._functions[name].node_def) + sum(sizes[one] for one in calls[name])
         except CycleError as error:
             raise ModelLoadError(
                 f"the function {error.args[1][0]!r} calls itself, which is refused"
             ) from error
+        largest = max(sizes, key=sizes.__getitem__, default="")
+        if sizes.get(largest, 0) > _MOST_NODES:
+            raise ModelLoadError(f"the function {largest!r}, written out, has more than {_MOST_NODES} nodes")
 
     def _calls(self, body: Collection[Any], own_files: Collection[str]) -> Iterator["_Call"]:
         """The calls in a graph or a function, which must read no file that is not the model's own."""
