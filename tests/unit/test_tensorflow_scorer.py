@@ -419,6 +419,15 @@ def test_a_restore_operation_that_does_more_is_refused(tmp_path: Path) -> None:
 # --- Keras -------------------------------------------------------------------------------------------------
 
 
+def test_a_sequential_model_is_scored_and_its_output_is_its_last_layer(tmp_path: Path) -> None:
+    import keras
+
+    layer = keras.layers.Dense(1, name="sum", kernel_initializer="ones")
+    keras.Sequential([keras.Input((2,)), layer]).save(tmp_path / "sequential.keras")
+
+    assert score(tmp_path / "sequential.keras", [[1, 2]]) == [{"sum": [3.0]}]
+
+
 def test_a_lambda_layer_is_refused(tmp_path: Path) -> None:
     import keras
 

@@ -47,12 +47,15 @@ def write_saved_model(artifact: Path, folder: Path) -> Path:
 
 
 def _serve(model: Any) -> Any:
+    # A Sequential model has no names for its only output, which is its last layer's.
+    names = getattr(model, "output_names", None) or [model.layers[-1].name]
+
     def serve(*inputs: Any) -> dict[str, Any]:
         outputs = model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
         if isinstance(outputs, dict):
             return outputs
         values = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return dict(zip(model.output_names, values, strict=True))
+        return dict(zip(names, values, strict=True))
 
     return serve
 
