@@ -90,6 +90,14 @@ def test_after_a_failure_slow_subtasks_are_not_waited_for() -> None:
     assert stream.seconds < 5
 
 
+def test_when_all_have_failed_there_is_nothing_to_wait_for() -> None:
+    stream = Stream([said(0, "failed"), said(1, "failed")])
+
+    listen(Words("job", [ACTIVE]), stream, 60, clock=stream.clock)
+
+    assert stream.seconds == 2
+
+
 def test_nobody_answers() -> None:
     stream = Stream()
 
@@ -125,7 +133,11 @@ def test_a_job_that_starts_again_with_fewer_subtasks_needs_their_words_alone() -
 
 
 def test_words_from_before_a_rescaling_do_not_count() -> None:
-    assert hear([said(0, "active", parallelism=1)], [said(1, "active")])[0] == "timeout"
+    before = [said(0, "active", parallelism=1), said(0, "late", parallelism=1, late_events=3)]
+
+    outcome, words = hear(before, [said(1, "active")])
+
+    assert (outcome, words.late) == ("timeout", [])
 
 
 def test_a_switch_at_an_event_time_needs_words_that_name_it() -> None:
@@ -148,9 +160,8 @@ def test_late_subtasks_are_told_with_their_numbers_beside_their_word() -> None:
 def test_a_version_that_failed_is_retired_like_any_other() -> None:
     retired = ACTIVE._replace(phases=frozenset[Phase](["retired"]))
 
-    assert hear([said(0, "failed"), said(1, "retired")], [said(0, "retired")], awaited=retired)[0] == (
-        "everywhere"
-    )
+    failed = [said(0, "failed"), said(1, "retired")]
+    assert hear(failed, [], [], [], [said(0, "retired")], awaited=retired)[0] == "everywhere"
 
 
 def test_every_version_of_a_model_is_waited_for() -> None:
