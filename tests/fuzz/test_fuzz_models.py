@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tests.contract.tensorflow_models import keras_classifier, saved_model
 from tests.fuzz.examples import changed, examples, mutated
 from tests.fuzz.loader import LoaderProcess
-from tests.hostile.artifacts import added, onnx_model, sparse, zip_of
-from tests.hostile.test_pmml_files import MODEL as PMML
+from tests.hostile.artifacts import PMML, added, onnx_model, sparse, zip_of
 
 SECONDS = 10.0
 """Longest that one load may take; a real one takes some milliseconds."""

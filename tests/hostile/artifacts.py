@@ -92,6 +92,20 @@ def changed_keras(path: Path, change: Mapping[str, Any], members: Mapping[str, b
     return path
 
 
+# --- PMML --------------------------------------------------------------------------------------------------
+
+PMML = """<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"{attributes}>
+  <Header>{header}</Header>
+  <DataDictionary><DataField name="x" optype="continuous" dataType="double"/></DataDictionary>
+  <RegressionModel functionName="regression">
+    <MiningSchema><MiningField name="x"/></MiningSchema>
+    <Output><OutputField name="estimate" feature="predictedValue" dataType="double"/></Output>
+    <RegressionTable intercept="1"><NumericPredictor name="x" coefficient="2"/></RegressionTable>
+  </RegressionModel>
+</PMML>"""
+"""A model `estimate = 1 + 2 x`, with places for a header's content and for attributes."""
+
+
 # --- ONNX --------------------------------------------------------------------------------------------------
 
 
@@ -173,11 +187,16 @@ def function_bomb(path: Path, levels: int = 30) -> Path:
 # --- TensorFlow --------------------------------------------------------------------------------------------
 
 
-def native_crash(path: Path, depth: int = 5_000, calls: int = 1) -> Path:
+def native_crash(path: Path) -> Path:
     """A SavedModel (``.zip``) that ends the process which loads or scores it with a segmentation fault.
 
-    Its functions call each other deeper than TensorFlow has a stack for, each the next so many times.
+    Its functions call each other deeper than TensorFlow has a stack for.
     """
+    return calls_in_calls(path, depth=5_000, calls=1)
+
+
+def calls_in_calls(path: Path, depth: int, calls: int) -> Path:
+    """A SavedModel (``.zip``) of functions, each of which calls the next some times."""
     from tensorflow.core.framework.types_pb2 import DT_STRING
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.conftest import Surroundings
+from tests.hostile.refusals import Surroundings
 from udfs.errors import ArtifactError
 from udfs.models.artifacts import ArtifactSettings, ArtifactStore
 from udfs.models.downloads import Received, download

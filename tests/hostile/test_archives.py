@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.artifacts import tar_of, zip_of, zip_that_lies, zip_with_link
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.refusals import Surroundings, refusal
 from udfs.scorers import _tensorflow_archive as archives
 
 MANY = b"\0" * 4_000_000

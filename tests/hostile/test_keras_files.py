@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract.tensorflow_models import keras_classifier
 from tests.hostile.artifacts import changed_keras, pickled_code
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.refusals import Surroundings, refusal
 from udfs.scorers import _tensorflow_archive as archives
 from udfs.scorers import _tensorflow_keras as keras_files
 

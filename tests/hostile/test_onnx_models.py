@@ -17,7 +17,7 @@ from tests.hostile.artifacts import (
     onnx_model,
     sparse,
 )
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.refusals import Surroundings, refusal
 
 TERA = 1 << 40
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.hostile.artifacts import WritesWhenLoaded, pickled_code, tar_of, zip_of
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.refusals import Surroundings, refusal
 from udfs.errors import ModelLoadError
 from udfs.scorers import FORMATS, load_scorer
 

@@ -5,18 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.artifacts import PMML
+from tests.hostile.refusals import Surroundings, refusal
 from udfs.scorers import load_scorer
-
-MODEL = """<PMML xmlns="http://www.dmg.org/PMML-4_4" version="4.4"{attributes}>
-  <Header>{header}</Header>
-  <DataDictionary><DataField name="x" optype="continuous" dataType="double"/></DataDictionary>
-  <RegressionModel functionName="regression">
-    <MiningSchema><MiningField name="x"/></MiningSchema>
-    <Output><OutputField name="estimate" feature="predictedValue" dataType="double"/></Output>
-    <RegressionTable intercept="1"><NumericPredictor name="x" coefficient="2"/></RegressionTable>
-  </RegressionModel>
-</PMML>"""
 
 BILLION = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
 DOCTYPES = {
@@ -44,7 +35,7 @@ def test_a_document_type_declaration_is_refused(
     doctype = DOCTYPES[name].replace("{secret}", str(surroundings.secret))
     doctype = doctype.replace("{address}", surroundings.address)
     uses = "&x;" * (1_000 if "quadratic" in name else 1)
-    path = written(tmp_path, doctype + MODEL.format(header=uses, attributes=""))
+    path = written(tmp_path, doctype + PMML.format(header=uses, attributes=""))
     assert "document type declaration" in refusal("pmml", path)
 
 
@@ -68,7 +59,7 @@ def test_a_document_type_declaration_is_refused(
 def test_what_names_an_address_is_not_looked_up(
     tmp_path: Path, surroundings: Surroundings, header: str, attributes: str
 ) -> None:
-    text = MODEL.format(header=header, attributes=attributes).replace("{address}", surroundings.address)
+    text = PMML.format(header=header, attributes=attributes).replace("{address}", surroundings.address)
     scorer = load_scorer("pmml", written(tmp_path, text), {})
     assert scorer.score_batch([{"x": 2}]) == [{"estimate": 5.0}]
     scorer.close()
@@ -79,13 +70,13 @@ def test_what_names_an_address_is_not_looked_up(
 )
 def test_an_encoding_that_xml_does_not_know_is_refused(tmp_path: Path, encoding: str) -> None:
     head = f'<?xml version="1.0" encoding="{encoding}"?>'
-    text = (head + MODEL.format(header="", attributes="")).encode() + b"a-" * 2_000_000
+    text = (head + PMML.format(header="", attributes="")).encode() + b"a-" * 2_000_000
     assert "unknown encoding" in refusal("pmml", written(tmp_path, text))
 
 
 @pytest.mark.parametrize("encoding", ["bz2", "zip", "hex", "rot13", "uu"])
 def test_an_encoding_that_is_no_text_is_refused(tmp_path: Path, encoding: str) -> None:
-    text = f'<?xml version="1.0" encoding="{encoding}"?>' + MODEL.format(header="", attributes="")
+    text = f'<?xml version="1.0" encoding="{encoding}"?>' + PMML.format(header="", attributes="")
     assert "not a text encoding" in refusal("pmml", written(tmp_path, text))
 
 
@@ -103,7 +94,7 @@ def with_function(body: str) -> str:
         '<DerivedField name="d" optype="continuous" dataType="double"><Apply function="f">'
         '<FieldRef field="x"/></Apply></DerivedField></TransformationDictionary>'
     )
-    text = MODEL.format(header="", attributes="").replace("</DataDictionary>", f"</DataDictionary>{function}")
+    text = PMML.format(header="", attributes="").replace("</DataDictionary>", f"</DataDictionary>{function}")
     return text.replace('Predictor name="x"', 'Predictor name="d"')
 
 
@@ -116,7 +107,7 @@ def with_function(body: str) -> str:
 )
 def test_a_function_that_exhausts_the_stack_leaves_other_models_alone(tmp_path: Path, body: str) -> None:
     good = tmp_path / "good.pmml"
-    good.write_text(MODEL.format(header="", attributes=""))
+    good.write_text(PMML.format(header="", attributes=""))
     running = load_scorer("pmml", good, {})
     assert "PMML4S can't load the model" in refusal("pmml", written(tmp_path, with_function(body)))
     assert running.score_batch([{"x": 2}]) == [{"estimate": 5.0}]

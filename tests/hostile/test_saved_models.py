@@ -12,8 +12,8 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tests.contract.tensorflow_models import pack, saved_model
-from tests.hostile.artifacts import native_crash
-from tests.hostile.conftest import Surroundings, refusal
+from tests.hostile.artifacts import calls_in_calls
+from tests.hostile.refusals import Surroundings, refusal
 from udfs.scorers import load_scorer
 
 raw = tf.raw_ops
@@ -300,5 +300,5 @@ def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
 
 
 def test_functions_that_multiply_are_refused(tmp_path: Path) -> None:
-    path = native_crash(tmp_path / "bomb.zip", depth=40, calls=2)
+    path = calls_in_calls(tmp_path / "bomb.zip", depth=40, calls=2)
     assert "written out, has more than" in refusal("tensorflow", path)
