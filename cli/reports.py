@@ -96,7 +96,8 @@ def _lines(change: Change, config: JobConfig) -> Iterator[str]:
 def _what_was_done(change: Change) -> str:
     update = change.update
     if not change.changed:
-        return f"{update.reference} is so already; where it failed to load, the job tries again"
+        again = "" if isinstance(update, RetireModel) else "; where it failed to load, the job tries again"
+        return f"{update.reference} is so already{again}"
     switch = update.effective_from
     when = "" if switch is None else f", from the event time {write_time(switch)} on"
     match update:

@@ -45,15 +45,15 @@ class Statuses:
         return sorted(there, key=lambda status: (status.job, status.model, status.subtask))
 
     def serving(self, job: str) -> set[ModelId]:
-        """The versions that the subtasks of a job score with when an event names a model alone."""
-        newest: dict[tuple[str, int], ModelStatus] = {}
-        for status in self.now():
-            of = (status.model.name, status.subtask)
-            if (status.job, status.status) == (job, "active") and (
-                of not in newest or status.at > newest[of].at
-            ):
-                newest[of] = status
-        return {status.model for status in newest.values()}
+        """The versions that score, in a job, events of any time that name a model alone."""
+        active = [
+            status
+            for status in self.now()
+            if (status.job, status.status, status.effective_from) == (job, "active", None)
+        ]
+        names = {status.model.name for status in active}
+        newest = (_newest(status for status in active if status.model.name == name) for name in names)
+        return {status.model for by_subtask in newest for status in by_subtask.values()}
 
     def highest_event_time(self, job: str, name: str) -> int | None:
         """The highest event time that any subtask of a job scored with a model; None where none did.

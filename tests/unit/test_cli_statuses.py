@@ -8,7 +8,14 @@ from udfs.records import ModelId, ModelStatus, Phase
 
 
 def said(
-    version: int, status: Phase, at: int, *, subtask: int = 0, job: str = "job", scored: int | None = None
+    version: int,
+    status: Phase,
+    at: int,
+    *,
+    subtask: int = 0,
+    job: str = "job",
+    scored: int | None = None,
+    switch: int | None = None,
 ) -> Record:
     one = ModelStatus(
         job,
@@ -20,6 +27,7 @@ def said(
         "0" * 64,
         f"2026-11-23T10:00:{at:02}Z",
         highest_event_time=scored,
+        effective_from=switch,
     )
     return Record(msgspec.json.encode(one), one.key())
 
@@ -46,6 +54,10 @@ def test_where_a_newer_version_failed_the_older_one_serves() -> None:
 
 def test_other_jobs_and_retired_versions_do_not_count() -> None:
     assert serving(said(1, "active", 1), said(1, "retired", 2), said(3, "active", 3, job="other")) == set()
+
+
+def test_versions_of_event_times_are_no_hindrance() -> None:
+    assert serving(said(1, "active", 1, switch=5), said(2, "active", 2, switch=9)) == set()
 
 
 def highest(*records: Record) -> int | None:
