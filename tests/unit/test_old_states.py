@@ -1,0 +1,101 @@
+"""States that an earlier schema's code wrote still read.
+
+The files under ``states/`` are what checkpoints held: never write them anew, add a folder a schema.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from udfs.errors import UpdateError
+from udfs.held import HeldEvent, HeldEvents
+from udfs.models.catalog import Catalog, Model, apply, decode_model
+from udfs.models.updates import Artifact, Check, PublishModel
+from udfs.records import ModelId
+
+SCHEMA_1 = Path(__file__).parent / "states" / "schema-1"
+MODELS = ("gone", "iris", "rose", "staged")
+
+
+def read_model(name: str) -> Model:
+    return decode_model((SCHEMA_1 / f"{name}.json").read_bytes())
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return Catalog({name: read_model(name) for name in MODELS}, offset=20)
+
+
+@pytest.mark.parametrize(("name", "active"), [("iris", 1), ("rose", 1), ("staged", None), ("gone", None)])
+def test_the_version_that_was_active_is_active(name: str, active: int | None) -> None:
+    assert read_model(name).active == active
+
+
+@pytest.mark.parametrize(
+    ("name", "versions"), [("iris", {1, 2, 3}), ("rose", {1}), ("staged", {1}), ("gone", set())]
+)
+def test_what_was_published_and_not_retired_is_published(name: str, versions: set[int]) -> None:
+    assert set(read_model(name).versions) == versions
+
+
+@pytest.mark.parametrize(("name", "offset"), [("iris", 15), ("rose", 16), ("staged", 17), ("gone", 20)])
+def test_the_last_update_of_a_model_is_known(name: str, offset: int) -> None:
+    assert read_model(name).offset == offset
+
+
+def test_the_bytes_of_an_inline_artifact_are_kept() -> None:
+    versions = read_model("iris").versions
+
+    assert [versions[number].artifact.inline for number in (1, 2)] == [b"iris one", b"iris two"]
+
+
+def test_where_an_artifact_is_is_kept() -> None:
+    assert read_model("rose").versions[1].artifact == Artifact(
+        sha256="6cd5e45581b99318dbf4f1a6730ec8dc1b65038611f6e1f274a2ce1e3f830ff8",
+        uri="https://models.example/rose.pfa",
+    )
+
+
+def test_checks_are_kept() -> None:
+    assert read_model("iris").versions[2].checks == (
+        Check({"x": [1.0, 2.0]}, {"y": 3.5}, 0.001),
+        Check({"x": [0.0, 0.0]}, {"y": 0.0}),
+    )
+
+
+def test_options_are_kept() -> None:
+    assert read_model("iris").versions[3].options == {"outputs": ["y"], "nested": {"a": None}}
+
+
+@pytest.mark.parametrize("model", [ModelId("iris", 4), ModelId("gone", 1), ModelId("gone", 2)])
+def test_the_number_of_a_version_that_was_retired_is_not_given_to_another(
+    catalog: Catalog, model: ModelId
+) -> None:
+    other = PublishModel(model, "onnx", Artifact(sha256="0" * 64, uri="https://models.example/other"))
+
+    with pytest.raises(UpdateError, match="already published with another descriptor"):
+        apply(catalog, other, 21, max_bytes=1000)
+
+
+@pytest.mark.parametrize("name", ["iris", "rose", "staged"])
+def test_publishing_again_what_a_state_holds_is_no_change(catalog: Catalog, name: str) -> None:
+    model = catalog.models[name]
+    for version in model.versions.values():
+        catalog = apply(catalog, version, 21, max_bytes=1000)
+
+    assert catalog.models[name] == model
+
+
+def test_held_events_are_kept_in_order_with_the_time_that_they_waited() -> None:
+    assert HeldEvents.decode((SCHEMA_1 / "held.jsonl").read_text().splitlines()) == [
+        HeldEvent("lily", b'{"id": 1}', b"\x01\x00envelope one", waited=4.5),
+        HeldEvent("lily:2", b"\xff not UTF-8", b"envelope two", waited=11.5),
+        HeldEvent("lily", '{"id": "é"}'.encode(), b"", waited=2.5),
+    ]
+
+
+def test_a_time_that_an_old_event_waited_counts() -> None:
+    waiting = HeldEvents(seconds=12, max_events=10, max_bytes=1000)
+    waiting.add(HeldEvents.decode((SCHEMA_1 / "held.jsonl").read_text().splitlines()), now=0.0)
+
+    assert [event.reference for event in waiting.take_expired(now=1.0)] == ["lily:2"]
