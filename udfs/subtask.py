@@ -20,7 +20,7 @@ from udfs.held import HeldEvent, HeldEvents, micro_batches
 from udfs.models import catalog as catalogs
 from udfs.models.known import KnownCatalog
 from udfs.models.serving import Serving
-from udfs.models.updates import decode_update
+from udfs.models.updates import check_supported, decode_update
 from udfs.outputs import OutputLimits, dead_letter
 from udfs.records import ModelStatus
 
@@ -145,6 +145,7 @@ class ScoringSubtask:
         try:
             update = decode_update(value)
             model = update.reference
+            check_supported(update)
             self._serving.update(update, offset)
         except ModelstreamError as error:
             if self._place.subtask == 0:

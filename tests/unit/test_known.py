@@ -236,3 +236,10 @@ def test_the_publication_of_each_version_of_the_catalog_is_known_and_no_other(to
     }
     for model, publication in folded.published.items():
         assert whole_value(folded, model) == topic[publication.offset]
+
+
+def test_an_update_with_an_event_time_is_refused_rather_than_followed_at_another() -> None:
+    folded = fold_updates(publish(1), ActivateModel(ModelId("iris", 1), effective_from=5))
+
+    assert [one.offset for one in folded.refused] == [1]
+    assert "effective_from" in folded.refused[0].message

@@ -7,7 +7,7 @@ import pytest
 from connectors import kafka
 from connectors.kafka import TopicContents, TopicDescription
 from jobs.config import JobConfig, TopicsConfig, load_config
-from jobs.preflight import check_topics, read_catalog
+from jobs.preflight import check_supported, check_topics, read_catalog
 from udfs.batches import BatchKind, Envelope, decode_events, encode_envelope, encode_events
 from udfs.errors import ConfigError
 
@@ -111,3 +111,22 @@ def test_a_control_topic_of_many_chunks_is_folded_to_its_end(monkeypatch: pytest
 
     assert known.next_offset == 3
     assert [one.value for one in known.refused] == [b"junk 0", b"junk 1", b"junk 2"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("events.time_field=at", "events.time_field"),
+        ("missing_models={iris: hold}", "missing_models"),
+        ("loading.trial_process=false", "loading"),
+        ("loaded_models.idle=5s", "loaded_models"),
+    ],
+)
+def test_a_setting_that_the_job_would_not_follow_is_refused(setting: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{named}: jobs of this version do not follow"):
+        check_supported(load_config(None, [setting]))
+
+
+@pytest.mark.parametrize("setting", ["name=fraud", "loading=blocking", "loaded_models.max=3"])
+def test_a_setting_that_the_job_follows_is_taken(setting: str) -> None:
+    check_supported(load_config(None, [setting]))

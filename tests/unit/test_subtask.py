@@ -249,6 +249,12 @@ def test_what_is_not_published_is_not_activated(subtask: ScoringSubtask) -> None
     assert "it is not published" in update(subtask, 0, ActivateModel(ModelId("m", 7)))[0]
 
 
+def test_an_update_with_an_event_time_is_refused(subtask: ScoringSubtask) -> None:
+    update(subtask, 0, publish(1))
+
+    assert "effective_from" in update(subtask, 1, ActivateModel(ModelId("m", 1), effective_from=5))[0]
+
+
 def test_an_update_that_was_folded_before_changes_nothing(subtask: ScoringSubtask) -> None:
     update(subtask, 5, publish(1))
 

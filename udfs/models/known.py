@@ -8,7 +8,7 @@ import msgspec
 from udfs.batches import EventBatch, decode_envelope
 from udfs.errors import ModelstreamError, UpdateError
 from udfs.models.catalog import Catalog, advance, apply
-from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, decode_update
+from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, check_supported, decode_update
 from udfs.records import ModelId
 
 REFUSED_BYTES = 16 * 1024 * 1024
@@ -78,7 +78,13 @@ def fold(
     for index, value in enumerate(records.values):
         envelope = records.envelope(index)
         offset = decode_envelope(envelope).offset
-        catalog, update = fold_one(catalog, value, offset, max_bytes)
+        before = catalog
+        catalog, update = fold_one(before, value, offset, max_bytes)
+        if not isinstance(update, UpdateError):
+            try:
+                check_supported(update)
+            except UpdateError as error:
+                catalog, update = advance(before, offset), error
         match update:
             case UpdateError():
                 refused.append(RefusedUpdate(offset, envelope, value, str(update)))

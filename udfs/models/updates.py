@@ -137,6 +137,19 @@ def decode_update(value: bytes) -> ModelUpdate:
         raise UpdateError(f"not JSON: {error}") from error
 
 
+def check_supported(update: ModelUpdate) -> None:
+    """Refuse what a job does not follow: it would score with another version than the update says.
+
+    Raises:
+        UpdateError: the update has an event time.
+    """
+    if update.effective_from is not None:
+        raise UpdateError(
+            f"{update.reference}: jobs of this version know no `effective_from`; send the update without it, "
+            f"when it should hold"
+        )
+
+
 def encode_update(update: ModelUpdate) -> bytes:
     """Write an update as a control record's value."""
     return msgspec.json.encode(update)
