@@ -58,8 +58,13 @@ format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: setup ## measure throughput, latency, CPU and memory (about 25 minutes); QUICK=1 takes 5
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+bench: setup ## measure throughput, latency, CPU and memory (about 50 minutes); QUICK=1 takes 5
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+.PHONY: soak
+soak: setup ## kill, update and fuzz under a stream, for over an hour; build/restarts.json has the figures
+	MODELSTREAM_KILL_ROUNDS=10 MODELSTREAM_UPDATES=500 MODELSTREAM_FUZZ=20 $(BIN)/pytest -s \
+		tests/cluster/test_kills.py tests/cluster/test_many_updates.py tests/fuzz
 
 .PHONY: package
 package: $(HAVE_VENV) $(JAR) ## build what `flink run` needs into dist/

@@ -1,6 +1,7 @@
 """Measure everything in one go: ``python -m benchmarks [--quick]``."""
 
 import argparse
+import json
 import sys
 import tempfile
 from collections import defaultdict
@@ -10,17 +11,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import in_process, latency, programs
+from benchmarks import in_process, latency, programs, switch
 from benchmarks.figures import Figure, at_least, at_most, calibrate, median, show, write
 from benchmarks.latency import Latency
 from benchmarks.stand import Program, Run, Stand, iris_event, iris_event_for
+from benchmarks.switch import LargeModel, Switch
+from devtools import BUILD
 from devtools.broker import Broker
 from devtools.topics import create_topic
 
 RESULTS = Path(__file__).parent / "results.json"
+RESTARTS = BUILD / "restarts.json"
+_WRONG = ("lost", "duplicated", "reordered", "wrongly_attributed", "unknown")
 _EVENTS = 6_000_000
 _MODELS = 100
 _GENERATOR_SECONDS = 240
+_SWITCHES = 3
+"""How often a large model is loaded beside the stream: the figure is the median."""
 _GENERATED = (1_000_000, 6_000_000)
 _ONNX, _NAIVE, _PLAIN = "onnx", "naive onnx", "plain loop"
 
@@ -155,6 +162,58 @@ class Bench:
             at_most(f"p99 at {name}", median([one.p99 for one in found]), "ms", goals[1]),
         ]
 
+    def switches(self) -> None:
+        """Latency of one model while another, large one changes, beside the stream and blocking it."""
+        folder = self._stand.folder / "large"
+        folder.mkdir()
+        drawn: dict[str, Switch] = {}
+        for large in switch.make_large_models(folder):
+            runs = [self._switch(large, blocking=False) for _ in range(_SWITCHES)]
+            runs.sort(key=lambda run: run.ratio)
+            beside, blocking = runs[_SWITCHES // 2], self._switch(large, blocking=True)
+            drawn[f"{large.name}, beside the stream (median of {_SWITCHES})"] = beside
+            drawn[f"{large.name}, loading: blocking"] = blocking
+            name = f"while {large.name} changes"
+            burnt = median([run.burner_p99 / run.calm_p99 for run in runs])
+            self.figures += [
+                at_most(f"p99 {name}, beside p99 before", beside.ratio, "times", 2),
+                Figure(f"p99 before {large.name} changes", beside.calm_p99, "ms"),
+                Figure(f"p99 {name}", beside.p99, "ms"),
+                at_most(f"longest gap {name}", max(run.longest_gap for run in runs), "ms", 250),
+                Figure(f"p99 while another process uses a core, before {large.name} changes", burnt, "times"),
+                Figure(f"p99 {name}, loading: blocking, beside p99 before", blocking.ratio, "times"),
+                Figure(f"p99 {name}, loading: blocking", blocking.p99, "ms"),
+                Figure(f"longest gap {name}, loading: blocking", blocking.longest_gap, "ms"),
+                Figure(f"from publishing {large.name} until it serves", beside.load_seconds, "s"),
+            ]
+        switch.plot(drawn, switch.PLOT)
+
+    def _switch(self, large: LargeModel, *, blocking: bool) -> Switch:
+        run = switch.measure(self._stand, large, blocking=blocking)
+        self._say(
+            f"{large.name}, {'blocking' if blocking else 'beside'}: p99 {run.calm_p99:.1f} ms, "
+            f"{run.burner_p99:.1f} ms while another process uses a core, "
+            f"{run.p99:.1f} ms while it loads for {run.load_seconds:.1f} s, "
+            f"longest gap {run.longest_gap:.0f} ms"
+        )
+        return run
+
+    def restarts(self) -> None:
+        """What the last run of the kills found: that of `make soak`, or of `make test`."""
+        if not RESTARTS.exists():
+            self._say("no kills were measured: `make soak` and `make test` write build/restarts.json")
+            return
+        for execution, run in json.loads(RESTARTS.read_text(encoding="utf-8")).items():
+            wrong = sum(run[kind] for kind in _WRONG)
+            self.figures += [
+                Figure(f"kills under a stream, {execution}", run["kills"], "kills"),
+                Figure(f"events of that stream, {execution}", run["events"], "events"),
+                at_most(
+                    f"of them lost, doubled, out of order or wrongly attributed, {execution}",
+                    *(wrong, "events", 0),
+                ),
+            ]
+
     def other_latencies(self) -> None:
         """Latency of the naive job, and of the plain loop at the highest rate."""
         naive = self._latency_of(programs.naive_job, 500)
@@ -213,6 +272,9 @@ def main() -> None:
     """Measure, print a table and write benchmarks/results.json."""
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="the main figures, in less than 8 minutes")
+    parser.add_argument(
+        "--only", choices=["switches", "restarts"], help="these figures; the file keeps the others"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="how often each is measured")
     arguments = parser.parse_args()
     console = Console(stderr=True)
@@ -223,8 +285,8 @@ def main() -> None:
         stand = Stand(broker.bootstrap, Path(folder))
         bench = Bench(stand, console, arguments.repeats, seconds=15)
         bench.figures.append(Figure("calibration: a plain Python loop", calibrate(), "million turns/s"))
-        bench.fill()
         steps: list[Callable[[], None]] = [
+            bench.fill,
             bench.throughput,
             partial(bench.latency, "embedded", 500, (12, 35)),
         ]
@@ -237,11 +299,16 @@ def main() -> None:
                 *(partial(bench.latency, "embedded", rate, (24, 70)) for rate in (5_000, 50_000)),
                 *(partial(bench.latency, "process", rate, (60, 120)) for rate in (5_000, 50_000)),
                 bench.other_latencies,
+                bench.switches,
+                bench.restarts,
             ]
+        if arguments.only:
+            steps = [{"switches": bench.switches, "restarts": bench.restarts}[arguments.only]]
+        results = RESULTS.with_name("results-quick.json") if arguments.quick else RESULTS
         for step in steps:
             step()
             # What was measured is kept, whatever becomes of the rest.
-            write(bench.figures, RESULTS.with_name("results-quick.json") if arguments.quick else RESULTS)
+            write(bench.figures, results, keep_others=bool(arguments.only))
     show(bench.figures, Console())
 
 

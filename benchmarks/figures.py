@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,8 +52,14 @@ def median(values: list[float]) -> float:
     return float(np.median(values))
 
 
-def write(figures: list[Figure], path: Path) -> None:
-    """Write ``results.json``."""
+def write(figures: list[Figure], path: Path, *, keep_others: bool = False) -> None:
+    """Write ``results.json``.
+
+    Args:
+        figures: what was measured.
+        path: the file.
+        keep_others: whether to keep what the file has of other figures.
+    """
     machine = {
         "system": platform.platform(),
         "processor": _processor(),
@@ -60,14 +67,24 @@ def write(figures: list[Figure], path: Path) -> None:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "python": platform.python_version(),
     }
-    results = {
+    results: dict[str, object] = {
         "machine": machine,
         "versions": {package: version(package) for package in PACKAGES},
-        "figures": [
-            {**msgspec.to_builtins(figure), "value": float(f"{figure.value:.4g}")} for figure in figures
-        ],
+        "figures": [],
     }
+    today = date.today().isoformat()  # the day of whoever measures
+    named = _read(path) if keep_others else {}
+    for figure in figures:
+        value = float(f"{figure.value:.4g}")
+        named[figure.name] = {**msgspec.to_builtins(figure), "value": value, "measured_on": today}
+    results["figures"] = list(named.values())
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, dict[str, object]]:
+    if not path.exists():
+        return {}
+    return {figure["name"]: figure for figure in json.loads(path.read_text(encoding="utf-8"))["figures"]}
 
 
 def show(figures: list[Figure], console: Console) -> None:

@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 import onnxruntime as ort
 import orjson
+from numpy.typing import NDArray
 
 from benchmarks.figures import median
 from benchmarks.stand import iris_event
 from examples.iris.train import FIELDS
 from udfs.engine import LoadedModel, score_values
+from udfs.event_times import EventTimes
 from udfs.records import ServedModel
 from udfs.scorers import load_scorer
 
@@ -61,7 +63,23 @@ def _engine(path: Path) -> Callable[[list[bytes]], Any]:
     served = ServedModel("iris", 1, _SHA256)
     scorer = load_scorer("onnx", path, {"fields": ",".join(FIELDS)})
     loaded = LoadedModel(served, scorer, msgspec.Raw(msgspec.json.encode(served)), 0.0, ())
-    return lambda values: score_values(values, lambda _: loaded, "iris")
+    models, times = _Always(loaded), EventTimes(np.zeros(BATCH, np.int64), {})
+    return lambda values: score_values(values, models, times, "iris")
+
+
+class _Always:
+    """Has one model score everything."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+
+    def serve(self, _reference: str, _at: int) -> LoadedModel:
+        return self._model
+
+    def boundaries(self, _reference: str) -> tuple[int, ...]:
+        return ()
+
+    def note(self, _reference: str, _model: LoadedModel, _at: NDArray[np.int64]) -> None: ...
 
 
 def _rate(score: Callable[[list[bytes]], Any], values: list[bytes]) -> float:

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -36,27 +37,47 @@ def measure(stand: Stand, program: Program, events: str, per_second: int, second
     producer = Producer(
         {"bootstrap.servers": stand.bootstrap, "linger.ms": 0, "queue.buffering.max.messages": 1_000_000}
     )
-    with stand.running(program) as process:
-        sent = _wait_for_the_first(stand, program, producer, events)
-        sent += _send(producer, events, per_second, _WARM_SECONDS)
+    with stand.running(program):
+        sent = wait_for_the_first(stand, program, producer, events)
+        sent += send(producer, events, per_second, _WARM_SECONDS)
         warm = sent
-        sent += _send(producer, events, per_second, seconds)
-        deadline = time.monotonic() + _END_SECONDS
-        while (end := stand.end(program.output)) < sent:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise ProcessError(f"{program.name}: {end} of {sent} events were answered")
-            time.sleep(0.1)
-        milliseconds = []
-        for message in stand.outcomes(program.output, warm, sent - warm):
-            found = _ID.search(message.value() or b"")
-            if found is not None:
-                milliseconds.append(message.timestamp()[1] - int(found[1]) / 1000)
+        sent += send(producer, events, per_second, seconds)
+        wait_for_all(stand, program, sent)
+        milliseconds = [
+            appended_at - sent_at for sent_at, appended_at in read(stand, program, warm, sent - warm)
+        ]
     p50, p99 = np.percentile(milliseconds, [50, 99])
     return Latency(float(p50), float(p99))
 
 
-def _wait_for_the_first(stand: Stand, program: Program, producer: Producer, events: str) -> int:
-    sent = _send(producer, events, 10, 0.1)
+def wait_for_all(stand: Stand, program: Program, sent: int) -> None:
+    """Wait until a program has answered a number of events.
+
+    Raises:
+        ProcessError: it has not, in time.
+    """
+    deadline = time.monotonic() + _END_SECONDS
+    while (end := stand.end(program.output)) < sent:
+        if time.monotonic() > deadline:
+            raise ProcessError(f"{program.name}: {end} of {sent} events were answered")
+        time.sleep(0.1)
+
+
+def read(stand: Stand, program: Program, begin: int, count: int) -> Iterator[tuple[float, float]]:
+    """When each of some events was sent, and when its outcome was appended: ms since 1970."""
+    for message in stand.outcomes(program.output, begin, count):
+        found = _ID.search(message.value() or b"")
+        if found is not None:
+            yield int(found[1]) / 1000, message.timestamp()[1]
+
+
+def wait_for_the_first(stand: Stand, program: Program, producer: Producer, events: str) -> int:
+    """Send a few events and wait for their outcomes; returns how many were sent.
+
+    Raises:
+        ProcessError: nothing came in time.
+    """
+    sent = send(producer, events, 10, 0.1)
     deadline = time.monotonic() + _START_SECONDS
     while stand.end(program.output) < sent:
         if time.monotonic() > deadline:
@@ -65,7 +86,8 @@ def _wait_for_the_first(stand: Stand, program: Program, producer: Producer, even
     return sent
 
 
-def _send(producer: Producer, events: str, per_second: int, seconds: float) -> int:
+def send(producer: Producer, events: str, per_second: int, seconds: float) -> int:
+    """Send events at a steady rate, each with the time of its sending as its id; returns how many."""
     started = time.perf_counter()
     sent = 0
     while (elapsed := time.perf_counter() - started) < seconds:

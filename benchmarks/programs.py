@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from connectors.client import Record
 from devtools import BUILD
 from devtools.topics import create_job_topics, send, topics_named
 from examples.iris.train import FIELDS
+from jobs.config import TopicsConfig
 from udfs.models.updates import Artifact, PublishModel, encode_update
 from udfs.records import ModelId
 
@@ -36,6 +38,23 @@ def job(
     models: int = 1,
 ) -> Program:
     """The job of this project, with its models in the control topic."""
+    program, _ = job_with_topics(
+        stand, events, format_name, execution=execution, delivery=delivery, models=models
+    )
+    return program
+
+
+def job_with_topics(
+    stand: Stand,
+    events: str,
+    format_name: str = "onnx",
+    *,
+    execution: str = "embedded",
+    delivery: str = "exactly-once",
+    models: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> tuple[Program, TopicsConfig]:
+    """The job and its topics, with more settings of its configuration."""
     prefix = f"job-{stand.number()}"
     topics = msgspec.structs.replace(topics_named(prefix), events=events)
     stamped = {"message.timestamp.type": "LogAppendTime"}
@@ -43,7 +62,7 @@ def job(
     content = (IRIS / FILES[format_name]).read_bytes()
     names = ["iris", *(f"m{number}" for number in range(models if models > 1 else 0))]
     send(stand.bootstrap, topics.control, [_publish(name, format_name, content) for name in names])
-    settings = {
+    everything = {
         **SETTINGS,
         "name": prefix,
         "execution": execution,
@@ -52,10 +71,12 @@ def job(
         "checkpoints.folder": (stand.folder / prefix).as_uri(),
         "artifacts.cache_folder": str(stand.folder / "artifacts"),
         **{f"topics.{field}": topic for field, topic in msgspec.structs.asdict(topics).items()},
+        **(settings or {}),
     }
-    arguments = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    arguments = [part for key, value in everything.items() for part in ("--set", f"{key}={value}")]
     name = f"modelstream, {format_name}, {execution}"
-    return Program(name, [sys.executable, "-m", "jobs.score_events", *arguments], topics.predictions)
+    command = [sys.executable, "-m", "jobs.score_events", *arguments]
+    return Program(name, command, topics.predictions), topics
 
 
 def naive_job(stand: Stand, events: str, format_name: str = "onnx") -> Program:

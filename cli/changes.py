@@ -7,7 +7,7 @@ from cli.control import Control, now
 from cli.waiting import Awaited, Outcome, Show, Words, listen
 from udfs.models.catalog import Catalog
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
-from udfs.records import Phase
+from udfs.records import ModelId, Phase
 
 
 class Change(NamedTuple):
@@ -37,14 +37,16 @@ def make_change(
     Raises:
         UpdateError: the job would refuse it; it was not sent.
     """
+    control.check_may_send(update.model.name)
     before = control.catalog()
     after = control.preview(update, before)
     changed = after.models != before.models
     active = after.models[update.model.name].active == update.model.version
-    if seconds is None:
+    awaited = [*_awaited(update, before, after, changed)]
+    if seconds is None or not awaited:
         control.send(update)
         return Change(update, changed, active)
-    words = Words(control.config.name, [*_awaited(update, before, after, changed)])
+    words = Words(control.config.name, awaited)
     # A word that is said before anybody listens would be missed.
     with control.listening() as stream:
         control.send(update)
@@ -86,14 +88,20 @@ def roll_out(
 
 
 def _awaited(update: ModelUpdate, before: Catalog, after: Catalog, changed: bool) -> Iterator[Awaited]:
-    switch = update.effective_from if changed else None
     if isinstance(update, RetireModel):
-        for version in before.models[update.model.name].versions.values():
-            if update.model.version in (None, version.model.version):
-                yield Awaited(version.model, version.identity(), frozenset[Phase](["retired"]), switch)
+        switch = update.effective_from if changed else None
+        gone = before.models[update.model.name]
+        numbers = gone.versions.keys() if update.model.version is None else [update.model.version]
+        for number in sorted(numbers):
+            published = gone.versions.get(number)
+            identity = published.identity() if published else gone.retired[number]
+            retired = frozenset[Phase](["retired"])
+            yield Awaited(ModelId(gone.name, number), identity, retired, switch)
         return
     model = after.models[update.model.name]
     active = model.active == update.model.version
     identity = model.versions[update.model.version].identity()
     phases = frozenset[Phase](["active"] if active else ["ready", "active"])
+    # That of the timeline: an activation may only let what held before hold on.
+    switch = model.timeline[-1].effective_from if active and changed else None
     yield Awaited(update.model, identity, phases, switch)

@@ -1,6 +1,6 @@
 """The control topic as the commands use it: read as a catalog, and sent to."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from udfs.errors import ArtifactError, UpdateError
 from udfs.models.catalog import Catalog, Model, apply
 from udfs.models.known import fold_one
 from udfs.models.places import AllowedPlaces
+from udfs.models.signatures import check_newer
 from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, encode_update
 from udfs.records import ModelId
 
@@ -45,11 +46,23 @@ class Control:
 
     def catalog(self) -> Catalog:
         """The control topic as it is now, folded."""
-        catalog = Catalog()
+        catalog, verifier = Catalog(), self.config.verifier()
         for record in self.client.read_to_end(self.config.topics.control):
             value, offset = record.value or b"", record.offset or 0
-            catalog, _ = fold_one(catalog, value, offset, self.config.catalog.max_bytes)
+            bounds = self.config.catalog
+            catalog, _ = fold_one(
+                *(catalog, value, offset, bounds.max_bytes, record.headers, verifier, bounds.max_periods)
+            )
         return catalog
+
+    def check_may_send(self, name: str) -> None:
+        """See that updates of a model would be signed, where the job asks for it.
+
+        Raises:
+            UpdateError: they would not.
+        """
+        if self._key is None:
+            self.config.verifier().check((), b"", name)
 
     def statuses(self) -> Statuses:
         """The status topic as it is now."""
@@ -63,16 +76,33 @@ class Control:
         Raises:
             UpdateError: the job would refuse it.
         """
-        retires = isinstance(update, RetireModel)
-        if retires and update.model.name not in before.models:
-            raise UpdateError(f"{update.reference} can't be retired: it is not published")
+        model = before.models.get(update.model.name)
+        serving: Collection[ModelId] = ()
+        if isinstance(update, RetireModel):
+            if model is None:
+                raise UpdateError(f"{update.reference} can't be retired: it is not published")
+            if model.active is not None:
+                active = ModelId(model.name, model.active)
+                serving = self.statuses().standing_in(self.config.name, active)
+        self._check_newer(update, model)
         return apply(
             before,
             update,
             before.offset + 1,
             max_bytes=self.config.catalog.max_bytes,
-            serving=self.statuses().serving(self.config.name) if retires else (),
+            max_periods=self.config.catalog.max_periods,
+            serving=serving,
         )
+
+    def _check_newer(self, update: ModelUpdate, model: Model | None) -> None:
+        """See that an update that will be signed is newer than the model's last that was."""
+        verifier = self.config.verifier()
+        if self._key is None or not (verifier.keys or verifier.required):
+            return
+        try:
+            check_newer(update.occurred_on, model.signed_on if model else None)
+        except UpdateError as error:
+            raise UpdateError(f"{update.model.name}: {error}") from error
 
     @contextmanager
     def listening(self) -> Iterator[Iterator[list[Record]]]:
@@ -114,12 +144,17 @@ def version_before(catalog: Catalog, name: str) -> ModelId:
     model = catalog.models.get(name, Model(name))
     if not model.versions:
         raise UpdateError(f"{name}: no version is published")
-    if model.active is None or len(model.activations) < 2:
+    before = [
+        one.version
+        for one in model.activations
+        if one.version != model.active and one.version not in model.leaving
+    ]
+    if model.active is None or not before:
         raise UpdateError(
             f"{name}: no other version was active before{_active(model)}; "
             f"`modelstream models activate` makes any published version active"
         )
-    return ModelId(name, model.activations[-2])
+    return ModelId(name, before[-1])
 
 
 def now() -> str:

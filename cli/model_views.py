@@ -1,6 +1,7 @@
 """What `models list` and `models status` show: rows for people, JSON for programs."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from cli.reports import describe_status, lateness
 from cli.times import write_time
@@ -12,21 +13,61 @@ from udfs.records import ModelStatus
 Row = dict[str, JsonValue]
 
 
-def published(catalog: Catalog) -> Iterator[tuple[PublishModel, bool]]:
-    """The published versions by name and number, each with whether it is the active one."""
+class Period(NamedTuple):
+    """Event times, ms since 1970, between which a version is active; None: without a beginning, or an end."""
+
+    since: int | None
+    until: int | None
+
+    def __str__(self) -> str:
+        since, until = write_time(self.since), write_time(self.until)
+        if since is None:
+            return "active" if until is None else f"until {until}"
+        return f"from {since}" if until is None else f"{since} to {until}"
+
+
+class Published(NamedTuple):
+    """A published version."""
+
+    version: PublishModel
+    periods: tuple[Period, ...]
+    """When it is active."""
+    is_leaving: bool
+    """Whether it is retired, and stays for events of some time."""
+    retired_from: int | None
+    """The event time from which it is so, ms since 1970, where it has one."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the latest events are its."""
+        return bool(self.periods) and self.periods[-1].until is None
+
+
+def published(catalog: Catalog) -> Iterator[Published]:
+    """The published versions by name and number."""
     for _, model in sorted(catalog.models.items()):
+        timeline = model.timeline
+        ends = [*(one.effective_from for one in timeline[1:]), None]
         for number, version in sorted(model.versions.items()):
-            yield version, number == model.active
+            periods = (
+                Period(one.effective_from, end)
+                for one, end in zip(timeline, ends, strict=False)
+                if one.version == number
+            )
+            yield Published(version, tuple(periods), number in model.leaving, model.leaving.get(number))
 
 
-def describe_version(version: PublishModel, active: bool) -> Row:
+def describe_version(one: Published) -> Row:
     """A published version, for programs: with the size of an inline artifact, not its bytes."""
-    artifact = version.artifact
+    version, artifact = one.version, one.version.artifact
     place: Row = {"uri": artifact.uri} if artifact.inline is None else {"inline_bytes": len(artifact.inline)}
     return {
         "model": version.model.name,
         "version": version.model.version,
-        "active": active,
+        "active": one.is_active,
+        "periods": [{"from": period.since, "until": period.until} for period in one.periods],
+        "retired": one.is_leaving,
+        "retired_from": one.retired_from,
         "format": version.format,
         "options": version.options,
         "artifact": {"sha256": artifact.sha256, **place},
@@ -36,12 +77,14 @@ def describe_version(version: PublishModel, active: bool) -> Row:
     }
 
 
-def version_row(version: PublishModel, active: bool) -> Row:
+def version_row(one: Published) -> Row:
     """A published version, for people."""
-    artifact = version.artifact
+    version, artifact = one.version, one.version.artifact
+    since = "" if one.retired_from is None else f" from {write_time(one.retired_from)}"
+    retired = [f"retired{since}"] if one.is_leaving else []
     return {
         "model": str(version.model),
-        "active": "active" if active else "",
+        "active": ", ".join([*map(str, one.periods), *retired]),
         "format": version.format,
         "sha256": version.identity()[:12],
         "artifact": artifact.uri or f"inline, {len(artifact.inline or b'')} bytes",
@@ -54,7 +97,7 @@ def unmentioned(catalog: Catalog, statuses: Iterable[ModelStatus], of: str | Non
     mentioned = {status.model for status in statuses}
     return [
         version
-        for version, _ in published(catalog)
+        for version in (one.version for one in published(catalog))
         if version.model not in mentioned and of in (None, version.model.name, str(version.model))
     ]
 

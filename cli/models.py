@@ -166,7 +166,8 @@ def rollback(
     """Make the version active again that was so before the active one. Twice goes back and forth."""
     loaded = load_config(config, settings or ())
     switch, seconds = read_time(effective_from, "--effective-from"), read_duration(timeout, "--timeout")
-    with Control(loaded) as control:
+    with Control(loaded, key) as control:
+        control.check_may_send(name)
         model = version_before(control.catalog(), name)
     update = ActivateModel(model, occurred_on=now(), effective_from=switch)
     return _change(loaded, update, seconds if wait else None, key, as_json)
@@ -205,9 +206,9 @@ def list_models(config: ConfigFile = None, settings: Settings = None, as_json: A
     with Control(loaded) as control:
         versions = list(published(control.catalog()))
     if as_json:
-        write_json(describe_version(version, active) for version, active in versions)
+        write_json(map(describe_version, versions))
     else:
-        write_table([version_row(version, active) for version, active in versions], "no models are published")
+        write_table([*map(version_row, versions)], "no models are published")
 
 
 @app.command()

@@ -78,7 +78,7 @@ def lateness(status: ModelStatus) -> str:
 def _lines(change: Change, config: JobConfig) -> Iterator[str]:
     yield _what_was_done(change)
     update = change.update
-    if not change.changed and isinstance(update, PublishModel) and update.activate != change.active:
+    if isinstance(update, PublishModel) and update.activate != change.active:
         yield f"it is {'not ' if update.activate else ''}active: see `modelstream models activate`"
     words = change.words
     if words is None:
@@ -103,7 +103,7 @@ def _what_was_done(change: Change) -> str:
     match update:
         case PublishModel():
             where = update.artifact.uri or "inline"
-            activated = " and activated it" if update.activate else ""
+            activated = " and activated it" if update.activate and change.active else ""
             return f"published {update.reference}{activated}: {update.format}, {where}{when}"
         case ActivateModel():
             return f"activated {update.reference}{when}"

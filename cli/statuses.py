@@ -44,16 +44,17 @@ class Statuses:
         ]
         return sorted(there, key=lambda status: (status.job, status.model, status.subtask))
 
-    def serving(self, job: str) -> set[ModelId]:
-        """The versions that score, in a job, events of any time that name a model alone."""
-        active = [
-            status
-            for status in self.now()
-            if (status.job, status.status, status.effective_from) == (job, "active", None)
-        ]
-        names = {status.model.name for status in active}
-        newest = (_newest(status for status in active if status.model.name == name) for name in names)
-        return {status.model for by_subtask in newest for status in by_subtask.values()}
+    def standing_in(self, job: str, active: ModelId) -> set[ModelId]:
+        """The versions that score in the place of another, in subtasks of a job that have not got it.
+
+        Args:
+            job: the job.
+            active: the version that should score.
+        """
+        words = [status for status in self.now(active.name) if status.job == job]
+        has_it = {status.subtask for status in words if (status.model, status.status) == (active, "active")}
+        others = [status for status in words if status.status == "active" and status.subtask not in has_it]
+        return {status.model for status in _newest(others).values()}
 
     def highest_event_time(self, job: str, name: str) -> int | None:
         """The highest event time that any subtask of a job scored with a model; None where none did.

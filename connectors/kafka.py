@@ -68,6 +68,8 @@ class OutcomesSettings:
     delivery: Literal["exactly-once", "at-least-once"]
     transactional_id_prefix: str
     """Unique to the job in its Kafka cluster."""
+    accept_lost_transactions: bool = False
+    """Log what Kafka has aborted before it was committed, and go on, rather than fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,21 +127,28 @@ def read_updates(
 def write_outcomes(outcomes: DataStream, settings: OutcomesSettings) -> None:
     """Write predictions and dead letters, as `connectors.batching.split_outcomes` gives them.
 
-    Both leave through one sink: with exactly-once delivery, in one transaction a checkpoint.
+    Both leave through one sink: with exactly-once delivery, in one transaction a checkpoint. The job fails
+    where Kafka has aborted a transaction that a checkpoint wants committed.
     """
     serializer = _java.flink().OutcomeSerializer(settings.predictions, settings.dead_letters)
     if settings.delivery == "exactly-once":
-        builder = _sink_builder({**_TRANSACTION_DEFAULTS, **settings.properties}, serializer, "EXACTLY_ONCE")
-        builder = builder.setTransactionalIdPrefix(settings.transactional_id_prefix)
+        properties = {**_TRANSACTION_DEFAULTS, **settings.properties}
+        builder = _sink_builder(properties, serializer, "EXACTLY_ONCE")
+        sink = _java.flink().OutcomesSink(
+            builder.setTransactionalIdPrefix(settings.transactional_id_prefix).build(),
+            _java.properties(properties),
+            settings.accept_lost_transactions,
+        )
     else:
-        builder = _sink_builder(settings.properties, serializer, "AT_LEAST_ONCE")
-    _add_sink(outcomes, builder, "write outcomes")
+        sink = _sink_builder(settings.properties, serializer, "AT_LEAST_ONCE").build()
+    _add_sink(outcomes, sink, "write outcomes")
 
 
 def write_statuses(statuses: DataStream, settings: StatusesSettings) -> None:
     """Write model statuses, ``Row(BYTES key, BYTES value)``, at least once and at once."""
     serializer = _java.flink().StatusSerializer(settings.topic)
-    _add_sink(statuses, _sink_builder(settings.properties, serializer, "AT_LEAST_ONCE"), "write statuses")
+    sink = _sink_builder(settings.properties, serializer, "AT_LEAST_ONCE").build()
+    _add_sink(statuses, sink, "write statuses")
 
 
 def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
@@ -148,7 +157,7 @@ def producer_properties(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def describe_topics(
-    properties: Mapping[str, str], topics: Sequence[str], timeout_seconds: float = 10
+    properties: Mapping[str, str], topics: Sequence[str], timeout_seconds: float = 30
 ) -> dict[str, TopicDescription]:
     """Describe topics; one that does not exist is left out.
 
@@ -176,7 +185,7 @@ def describe_topics(
 
 
 def read_topic_to_end(
-    properties: Mapping[str, str], topic: str, timeout_seconds: float = 10, chunk_bytes: int = CHUNK_BYTES
+    properties: Mapping[str, str], topic: str, timeout_seconds: float = 30, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[TopicContents]:
     """Read a topic of one partition from its beginning to the end that it has now, a chunk at a time.
 
@@ -235,8 +244,8 @@ def _sink_builder(properties: Mapping[str, str], serializer: Any, guarantee: str
     )
 
 
-def _add_sink(stream: DataStream, builder: Any, name: str) -> None:
-    stream._j_data_stream.sinkTo(builder.build()).name(name).uid(name.replace(" ", "-"))
+def _add_sink(stream: DataStream, sink: Any, name: str) -> None:
+    stream._j_data_stream.sinkTo(sink).name(name).uid(name.replace(" ", "-"))
 
 
 def _config_error(error: Py4JJavaError, properties: Mapping[str, str], seconds: float) -> ConfigError:

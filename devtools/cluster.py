@@ -237,6 +237,26 @@ class Cluster:
         """The TaskManagers' processes, in the order of ``kill_task_manager``."""
         return [process.pid for process in self._task_managers]
 
+    def python_worker(self) -> psutil.Process:
+        """A Python worker of a TaskManager that lives (``execution: process``).
+
+        Raises:
+            LookupError: there is none.
+        """
+        for task_manager in self.task_manager_pids():
+            for process in psutil.Process(task_manager).children(recursive=True):
+                if "beam_boot" in " ".join(process.cmdline()):
+                    return process
+        raise LookupError("no TaskManager has a Python worker")
+
+    def kill_python_worker(self) -> None:
+        """End a Python worker of a TaskManager that lives as a crash would (``execution: process``).
+
+        Raises:
+            LookupError: there is none.
+        """
+        self.python_worker().kill()
+
     def python_workers(self) -> list[psutil.Process]:
         """All processes of this cluster but its JVMs: Python workers, what they started, and orphans."""
         own = {process.pid for process in [self._job_manager, *self._task_managers] if process}
@@ -245,6 +265,15 @@ class Cluster:
             for process in psutil.process_iter(["environ"])
             if (process.info["environ"] or {}).get(_MARK) == self._mark and process.pid not in own
         ]
+
+    def orphans(self) -> list[psutil.Process]:
+        """Python workers, and what they started, whose TaskManager is gone."""
+        kept = {
+            child.pid
+            for pid in self.task_manager_pids()
+            for child in psutil.Process(pid).children(recursive=True)
+        }
+        return [process for process in self.python_workers() if process.pid not in kept]
 
     def stop(self) -> None:
         """End every process, also orphans, and remove the cluster's folder; a second time does nothing."""

@@ -9,6 +9,7 @@ import msgspec
 from jobs.config_tree import read_tree, with_path_first
 from jobs.units import ByteSize, Duration, check_at_least, check_at_most, decode_unit
 from udfs.errors import ArtifactError, ConfigError
+from udfs.models.catalog import MAX_PERIODS
 from udfs.models.places import AllowedPlaces
 from udfs.models.signatures import TrustedKey, Verifier
 from udfs.records import END, ModelId
@@ -124,6 +125,9 @@ class CatalogConfig(_Config, frozen=True):
 
     max_bytes: ByteSize = ByteSize(64 * 1024 * 1024)
     """Most bytes of inline artifacts in all."""
+    max_periods: Annotated[int, msgspec.Meta(ge=2, le=1000)] = MAX_PERIODS
+    """Most periods of a model's timeline. An activation beyond it forgets the oldest: events of their times
+    become dead letters, and versions that were retired and scored them leave."""
     allow_unsafe_control_topic: bool = False
     """Start though the control topic is compacted or expires, which can lose models."""
 
@@ -214,9 +218,11 @@ class LoadedModelsConfig(_Config, frozen=True):
     """What a subtask keeps loaded. Beyond a bound the least recently used is closed, and loaded on demand."""
 
     max: PositiveInt = 200
-    """Most versions."""
+    """Most versions; but what scores the last two periods of each model is never closed, nor what an event
+    asked for before it was scored: with more models than this, more versions are loaded."""
     max_bytes: ByteSize = ByteSize(8 * 1024 * 1024 * 1024)
-    """Most memory, as far as it is known: what loading took in the trial, else the artifact's size."""
+    """Most memory, as far as it is known: what loading took in the trial, else the artifact's size. The same
+    versions stay beyond it."""
     idle: Duration = Duration(60)
     """A version that nothing needs any more is closed when it has not scored for so long."""
 
@@ -245,15 +251,20 @@ class CheckpointsConfig(_Config, frozen=True):
         check_at_least("timeout", self.timeout, 0.01)
 
 
+_DEFAULT_NAME = "modelstream"
+
+
 class JobConfig(_Config, frozen=True):
     """A scoring job."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END)] = "modelstream"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END)] = _DEFAULT_NAME
     """Names the job, its consumer group and its transactions: unique per Kafka cluster."""
     parallelism: PositiveInt | None = None
     """By default the cluster's."""
     execution: Literal["embedded", "process"] = "embedded"
     delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    lost_transactions: Literal["fail", "accept"] = "fail"
+    """What a start does whose checkpoint has outcomes that Kafka has aborted meanwhile."""
     kafka: KafkaConfig = KafkaConfig()
     topics: TopicsConfig = TopicsConfig()
     events: EventsConfig = EventsConfig()
@@ -272,6 +283,13 @@ class JobConfig(_Config, frozen=True):
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     flink: dict[str, str | int | bool | float] = {}
     """Any Flink setting, over what the job sets itself."""
+
+    def __post_init__(self) -> None:
+        if self.updates.require_signature and self.name == _DEFAULT_NAME:
+            raise ValueError(
+                "name: with updates.require_signature a job needs a name of its own: what is signed for "
+                f"{_DEFAULT_NAME!r} would be right in every job that has no other"
+            )
 
     def verifier(self) -> Verifier:
         """What the job asks of the signatures of updates."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-import msgspec
-
 from connectors import kafka
 from connectors.kafka import TopicDescription
 from jobs.config import JobConfig
@@ -11,29 +9,6 @@ from jobs.topics import CONTROL_SETTINGS
 from udfs.errors import ConfigError
 from udfs.models.known import KnownCatalog, fold
 from udfs.outputs import SMALLEST_LIMIT, OutputLimits
-
-
-def check_supported(config: JobConfig) -> None:
-    """Refuse settings that the job would not follow.
-
-    Raises:
-        ConfigError: there is one; the text names it.
-    """
-    usual = JobConfig()
-    unsupported = {
-        "events.time_field": config.events.time_field is not None,
-        "missing_models": bool(config.missing_models),
-        "loading": config.loading not in ("blocking", usual.loading),
-        "loaded_models": config.loaded_models
-        != msgspec.structs.replace(usual.loaded_models, max=config.loaded_models.max),
-        "updates.require_signature": config.updates.require_signature,
-        "updates.keys": bool(config.updates.keys),
-    }
-    named = [key for key, is_set in unsupported.items() if is_set]
-    if named:
-        raise ConfigError(
-            f"{', '.join(named)}: jobs of this version do not follow this setting; leave it out"
-        )
 
 
 def check_topics(config: JobConfig) -> OutputLimits:
@@ -79,7 +54,10 @@ def read_catalog(config: JobConfig) -> KnownCatalog:
     """
     known = KnownCatalog()
     for contents in kafka.read_topic_to_end(config.kafka.consumer_properties(), config.topics.control):
-        known = fold(contents.records, contents.next_offset, config.catalog.max_bytes, known)
+        known = fold(
+            *(contents.records, contents.next_offset, config.catalog.max_bytes, known, config.verifier()),
+            max_periods=config.catalog.max_periods,
+        )
     return known
 
 

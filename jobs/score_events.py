@@ -12,7 +12,7 @@ from pyflink.datastream import CheckpointingMode, StreamExecutionEnvironment
 
 from connectors import _java
 from jobs.config import JobConfig, load_config
-from jobs.preflight import check_supported, check_topics, read_catalog
+from jobs.preflight import check_topics, read_catalog
 from jobs.settings import checkpoint_interval_ms
 from jobs.topology import build
 from udfs.errors import ConfigError
@@ -40,7 +40,6 @@ def prepare(config: JobConfig) -> StreamExecutionEnvironment:
     Raises:
         ConfigError: the job can't start.
     """
-    check_supported(config)
     env = make_environment(config)
     _java.add_jar(env)
     limits = check_topics(config)

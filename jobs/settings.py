@@ -1,10 +1,16 @@
 """What each part of the graph is told, out of the job's configuration."""
 
+from typing import Literal
+
 from connectors.batching import BatchingSettings
 from connectors.kafka import ControlSettings, EventsSettings, OutcomesSettings, StatusesSettings
-from jobs.config import HoldConfig, JobConfig
+from jobs.config import FallbackConfig, HoldConfig, JobConfig, LoadingConfig
+from udfs.missing import MissingPolicies, Policy
 from udfs.models.artifacts import ArtifactSettings
+from udfs.models.pool import PoolBounds
+from udfs.models.version_loading import LoadingSettings
 from udfs.outputs import OutputLimits
+from udfs.records import ModelId
 from udfs.score_batches import ServingSettings
 
 _INTERVALS = {"embedded": 0.005, "process": 0.01}
@@ -53,18 +59,35 @@ def checkpoint_interval_ms(config: JobConfig) -> int:
 
 def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings:
     """What a subtask has to know."""
-    hold = config.missing_model
+    missing = config.missing_model
+    hold = missing if isinstance(missing, HoldConfig) else HoldConfig()
+    blocking = isinstance(config.loading, str)
+    loading = LoadingConfig() if isinstance(config.loading, str) else config.loading
+    loaded = config.loaded_models
     return ServingSettings(
         job=config.name,
         limits=limits,
         formats=config.models.formats,
         default_model=config.models.default,
-        max_loaded=config.models.max_loaded or config.loaded_models.max,
+        loads_beside=not blocking,
+        loading=LoadingSettings(
+            trial_process=loading.trial_process and not blocking,
+            deadline=float(loading.deadline),
+            fetch_attempts=loading.fetch_attempts,
+            max_memory=int(loading.max_memory),
+        ),
+        loaded=PoolBounds(config.models.max_loaded or loaded.max, int(loaded.max_bytes), float(loaded.idle)),
         max_catalog_bytes=config.catalog.max_bytes,
+        max_periods=config.catalog.max_periods,
         max_batch=(config.batching.max_events, int(config.batching.max_bytes)),
-        hold=(float(hold.hold), hold.max_events, int(hold.max_bytes))
-        if isinstance(hold, HoldConfig)
-        else None,
+        hold=(float(hold.hold), hold.max_events, int(hold.max_bytes)),
+        missing=MissingPolicies(
+            "hold" if isinstance(missing, HoldConfig) else missing,
+            {name: _policy(policy) for name, policy in config.missing_models.items()},
+        ),
+        verifier=config.verifier(),
+        time_field=config.events.time_field,
+        report_interval=float(config.models.report_interval),
         artifacts=ArtifactSettings(
             folder=config.artifacts.cache_folder,
             max_bytes=int(config.artifacts.max_bytes),
@@ -77,6 +100,10 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
     )
 
 
+def _policy(config: Literal["hold", "dead-letter"] | FallbackConfig) -> Policy:
+    return ModelId.parse(config.fallback) if isinstance(config, FallbackConfig) else config
+
+
 def outcomes_settings(config: JobConfig) -> OutcomesSettings:
     """How predictions and dead letters are written."""
     return OutcomesSettings(
@@ -84,6 +111,7 @@ def outcomes_settings(config: JobConfig) -> OutcomesSettings:
         predictions=config.topics.predictions,
         dead_letters=config.topics.dead_letters,
         delivery=config.delivery,
+        accept_lost_transactions=config.lost_transactions == "accept",
         transactional_id_prefix=f"modelstream-{config.name}",
     )
 

@@ -7,9 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import psutil
+
+from tests.waiting import wait_until
 from udfs.errors import ModelLoadError
 from udfs.json_values import JsonValue
 from udfs.scorers import Options
@@ -58,7 +62,14 @@ class TellsOfItsProcess(Doubler):
     def score_batch(self, inputs: Sequence[JsonValue]) -> list[JsonValue]:
         oom_score = int(Path("/proc/self/oom_score_adj").read_text())
         core = resource.getrlimit(resource.RLIMIT_CORE)[0]
-        return [{"nice": os.nice(0), "oom_score_adj": oom_score, "core": core}] * len(inputs)
+        session = Path("/proc/self/autogroup")  # not on every Linux
+        told = {
+            "nice": int(session.read_text().split()[-1]) if session.exists() else os.nice(0),
+            "cores": len(os.sched_getaffinity(0)),
+            "oom_score_adj": oom_score,
+            "core": core,
+        }
+        return [told] * len(inputs)
 
 
 class CrashesInScoring(Doubler):
@@ -125,6 +136,34 @@ def _say_much() -> Doubler:
     return Doubler()
 
 
+def _end_watch_and_start_children() -> Doubler:
+    def watches() -> list[psutil.Process]:
+        watch = ["udfs.models.trial_watch", str(os.getpid())]
+        return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[3:5] == watch]
+
+    def end_watch_and_hang() -> None:
+        wait_until(watches, what="the watch")[0].kill()
+        _hang()
+
+    return _start_children(end_watch_and_hang)
+
+
+def _leave_files() -> Doubler:
+    (Path(tempfile.mkdtemp()) / "file").write_text("left")
+    return Doubler()
+
+
+def _leave_files_and_crash() -> None:
+    _leave_files()
+    _use_a_null_pointer()
+
+
+def _flood_reports() -> None:
+    reports = int(sys.argv[1])
+    while True:
+        os.write(reports, b"x" * 4096)
+
+
 def _say_and_abort() -> None:
     sys.stderr.write("terminate called\n\n")
     sys.stderr.flush()
@@ -154,6 +193,10 @@ _POISONS: dict[str, Callable[[], object]] = {
     "starts children and hangs": lambda: _start_children(_hang),
     "starts children and crashes": lambda: _start_children(_use_a_null_pointer),
     "says much": _say_much,
+    "ends what watches it and starts children and hangs": _end_watch_and_start_children,
+    "leaves files": _leave_files,
+    "leaves files and crashes": _leave_files_and_crash,
+    "floods its reports": _flood_reports,
     "reads": lambda: Doubler(sys.stdin.read()),
 }
 

@@ -7,13 +7,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "the condition") -> T:
+def wait_until(
+    condition: Callable[[], T],
+    deadline: float = 30.0,
+    what: str = "the condition",
+    *,
+    pause: float = 0.05,
+) -> T:
     """Call ``condition`` until it returns something true, and return that.
 
     Args:
         condition: cheap, and without effects.
         deadline: seconds.
         what: what is waited for, for the error.
+        pause: seconds between two calls; 0 for what is over in milliseconds.
 
     Raises:
         AssertionError: it did not come true in time; the text has the last value.
@@ -25,4 +32,4 @@ def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "
             return value
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come in {deadline:g} s; last: {value!r}")
-        time.sleep(0.05)
+        time.sleep(pause)

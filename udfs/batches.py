@@ -3,9 +3,9 @@
 Everything is little-endian; `connectors/java` has the other half, and both halves read the same test
 vectors. Ends are cumulative: record i of a section is ``section[ends[i-1]:ends[i]]``.
 
-    event batch     u8 version, u8 kind, u16 zero, i32 count, i64 earliest, i64 latest timestamp (ms),
-                    i32 shard, i32 zero, i32[count] value ends, i32[count] envelope ends,
-                    values, envelopes
+    event batch     u8 version, u8 kind, u16 flags (1 a barrier follows), i32 count, i64 earliest,
+                    i64 latest timestamp (ms), i32 shard, i32 zero, i32[count] value ends,
+                    i32[count] envelope ends, values, envelopes
     outcome batch   u8 version, u8[3] zero, i32 count, i32[count] value ends, i32[count] envelope ends,
                     i32[count] detail ends, u8[count] kinds, values, envelopes, details
     envelope        u8 flags (1 key, 2 null value), i32 partition, i64 offset, i64 timestamp (ms, -1 none),
@@ -25,12 +25,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 _BATCH = struct.Struct("<BBHiqqii")
 _OUTCOMES = struct.Struct("<B3xi")
 _ENVELOPE = struct.Struct("<BiqqH")
 _LENGTH32 = struct.Struct("<i")
+TIMESTAMP_AT = struct.calcsize("<Biq")
+"""Where in an envelope its timestamp is, an i64."""
+_BARRIER_FOLLOWS = 1
 _HAS_KEY = 1
 _NULL_VALUE = 2
 
@@ -42,9 +45,9 @@ class BatchKind(IntEnum):
     HEARTBEAT = 1
     """Nothing came for a while: report, release, expire."""
     ROLL_CALL = 2
-    """After a restore: one for each other shard whose keyed state this subtask now owns."""
+    """At the start: one for each other shard whose keyed state this subtask now owns."""
     END_OF_INPUT = 3
-    """A bounded run is over: nothing may stay held."""
+    """A bounded run is over, and nothing may stay held. It has no events: the last came before it."""
 
 
 class OutcomeKind(IntEnum):
@@ -66,11 +69,26 @@ class EventBatch(NamedTuple):
     values: list[bytes]
     envelope_ends: list[int]
     envelope_bytes: bytes
+    barrier_follows: bool = False
+    """Whether a checkpoint's barrier comes before the next batch: state must be written now."""
 
     def envelope(self, index: int) -> bytes:
         """The envelope of one event."""
         start = self.envelope_ends[index - 1] if index else 0
         return self.envelope_bytes[start : self.envelope_ends[index]]
+
+    def key(self, index: int) -> bytes | None:
+        """The key of one event's record."""
+        return read_key(self.envelope_bytes, self.envelope_ends[index - 1] if index else 0)
+
+    def part(self, indexes: Sequence[int]) -> "EventBatch":
+        """Some of its events, in the order given, as a batch."""
+        envelopes = [self.envelope(index) for index in indexes]
+        return self._replace(
+            values=[self.values[index] for index in indexes],
+            envelope_ends=list(accumulate(map(len, envelopes))),
+            envelope_bytes=b"".join(envelopes),
+        )
 
 
 class Envelope(NamedTuple):
@@ -101,7 +119,7 @@ def decode_events(blob: bytes) -> EventBatch:
     Raises:
         ValueError: the layout is of another version than this code's.
     """
-    version, kind, _, count, earliest, latest, shard, _ = _BATCH.unpack_from(blob)
+    version, kind, flags, count, earliest, latest, shard, _ = _BATCH.unpack_from(blob)
     if version != LAYOUT_VERSION:
         raise ValueError(f"micro-batch layout {version}, expected {LAYOUT_VERSION}: jar and code differ")
     ends = np.frombuffer(blob, np.int32, 2 * count, _BATCH.size)
@@ -109,11 +127,20 @@ def decode_events(blob: bytes) -> EventBatch:
     value_ends = (ends[:count] + start).tolist()
     values = [blob[a:b] for a, b in pairwise([start, *value_ends])]
     envelopes = blob[value_ends[-1] if count else start :]
-    return EventBatch(BatchKind(kind), shard, earliest, latest, values, ends[count:].tolist(), envelopes)
+    follows = bool(flags & _BARRIER_FOLLOWS)
+    return EventBatch(
+        BatchKind(kind), shard, earliest, latest, values, ends[count:].tolist(), envelopes, follows
+    )
 
 
 def encode_events(
-    kind: BatchKind, shard: int, records: Sequence[tuple[bytes, bytes]], earliest: int = 0, latest: int = 0
+    kind: BatchKind,
+    shard: int,
+    records: Sequence[tuple[bytes, bytes]],
+    earliest: int = 0,
+    latest: int = 0,
+    *,
+    barrier_follows: bool = False,
 ) -> bytes:
     """Write an event batch; the job's are written in Java, this one serves tests and tools.
 
@@ -123,9 +150,12 @@ def encode_events(
         records: value and envelope of each event.
         earliest: smallest timestamp, ms since 1970.
         latest: largest timestamp, ms since 1970.
+        barrier_follows: whether a checkpoint's barrier comes before the next batch.
     """
     values, envelopes = [value for value, _ in records], [envelope for _, envelope in records]
-    header = _BATCH.pack(LAYOUT_VERSION, kind, 0, len(records), earliest, latest, shard, 0)
+    header = _BATCH.pack(
+        LAYOUT_VERSION, kind, barrier_follows * _BARRIER_FOLLOWS, len(records), earliest, latest, shard, 0
+    )
     return b"".join((header, _ends(values), _ends(envelopes), *values, *envelopes))
 
 
@@ -189,6 +219,15 @@ def decode_envelope(blob: bytes) -> Envelope:
     key = blob[at : at + length] if flags & _HAS_KEY else None
     headers, _ = _decode_headers(blob, at + length)
     return Envelope(topic, partition, offset, timestamp, key, bool(flags & _NULL_VALUE), headers)
+
+
+def read_key(blob: bytes, at: int = 0) -> bytes | None:
+    """The key in an envelope that begins somewhere in bytes, and nothing else of it."""
+    if not blob[at] & _HAS_KEY:
+        return None
+    at += _ENVELOPE.size + int.from_bytes(blob[at + _ENVELOPE.size - 2 : at + _ENVELOPE.size], "little")
+    (length,) = _LENGTH32.unpack_from(blob, at)
+    return blob[at + 4 : at + 4 + length]
 
 
 def encode_envelope(envelope: Envelope) -> bytes:

@@ -3,12 +3,15 @@
 No Flink, Kafka, catalog, clock or thread: who serves what is handed in as a function.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from udfs.errors import DecodeError, ModelstreamError, ResolveError, ScoreError
+from udfs.errors import Absence, DecodeError, ModelstreamError, ResolveError, ScoreError
+from udfs.event_times import EventTimes
 from udfs.json_values import JsonValue, read_struct
 from udfs.records import Event, ServedModel
 from udfs.scorers.base import Scorer
@@ -36,13 +39,56 @@ class Failure(NamedTuple):
     """The version that failed on it."""
     reference: str | None = None
     """The model that the event names, where none serves it; such an event may be held."""
+    is_behind: bool = False
+    """Another event of its key and model waits, or is to wait, before it; the error is that one's."""
 
 
 Scored = bytes | Failure
 """What became of one value: the JSON of its prediction, or why there is none."""
 
-Serve = Callable[[str], LoadedModel]
-"""The version that scores what an event names; raises ResolveError."""
+
+_NAMELESS = Failure(
+    ResolveError("the event names no model and the configuration has no models.default", Absence.FOR_EVER)
+)
+
+
+class Models(Protocol):
+    """Who scores what."""
+
+    def serve(self, reference: str, at: int) -> LoadedModel:
+        """The version that scores events which name a model or a version.
+
+        Args:
+            reference: what they name.
+            at: the time of one of them, ms since 1970: of one period between `boundaries`.
+
+        Raises:
+            ResolveError: there is none.
+        """
+
+    def boundaries(self, reference: str) -> Sequence[int]:
+        """The event times at which another version takes over, ascending."""
+
+    def note(self, reference: str, model: LoadedModel, at: NDArray[np.int64]) -> None:
+        """Told that a version scored events of some times that name a model."""
+
+
+class Waiting(Protocol):
+    """Who waits for a model."""
+
+    def ahead(self, reference: str) -> Mapping[bytes | None, ResolveError]:
+        """The keys of the events that wait for what they name, and why they wait; None is never there."""
+
+    def may_wait(self, reference: str, error: ResolveError) -> bool:
+        """Whether an event that nothing scores is held, where there is room."""
+
+
+class Line(NamedTuple):
+    """Behind whom a batch's events stand in line: those of one key and model keep their order."""
+
+    waiting: Waiting
+    key: Callable[[int], bytes | None]
+    """The key of an event by its index. An event without one waits behind none, and none behind it."""
 
 
 class _Prediction(msgspec.Struct, gc=False):
@@ -56,13 +102,21 @@ _decode: Callable[[bytes], Event] = _decoder.decode
 _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
-def score_values(values: Sequence[bytes], serve: Serve, default_model: str | None = None) -> list[Scored]:
+def score_values(
+    values: Sequence[bytes],
+    models: Models,
+    times: EventTimes,
+    default_model: str | None = None,
+    line: Line | None = None,
+) -> list[Scored]:
     """Score the values of a batch of events.
 
     Args:
         values: JSON values of N events.
-        serve: gives the version for the model that an event names.
+        models: gives the version for the model that an event names.
+        times: the times of the N events.
         default_model: the model of events that name none.
+        line: who waits before them; None: nobody, and an event that nothing scores lets others pass.
 
     Returns:
         N results in the order of the values.
@@ -73,12 +127,25 @@ def score_values(values: Sequence[bytes], serve: Serve, default_model: str | Non
     for index, event in enumerate(events):
         if isinstance(event, DecodeError):
             results[index] = Failure(event)
+        elif index in times.errors:
+            results[index] = Failure(times.errors[index])
         else:
             groups.setdefault(event.model, []).append(index)
-    for named, indexes in groups.items():
-        members = [events[index] for index in indexes] if len(indexes) < len(events) else events
-        for index, result in zip(indexes, _score_group(members, named or default_model, serve), strict=True):
-            results[index] = result
+    for reference, group in _by_reference(groups, default_model).items():
+        if reference is None:
+            for index in group:
+                results[index] = _NAMELESS
+            continue
+        for indexes, model in _assign(group, reference, models, times.at, line):
+            if isinstance(model, Failure):
+                scored: list[Scored] = [model] * len(indexes)
+            else:
+                members = [events[index] for index in indexes] if len(indexes) < len(events) else events
+                scored = _score_group(members, model)
+                noted = times.at[indexes] if len(indexes) < len(events) else times.at
+                models.note(reference, model, noted)
+            for index, result in zip(indexes, scored, strict=True):
+                results[index] = result
     return results  # type: ignore[return-value]  # every index is in one group or failed above
 
 
@@ -150,14 +217,73 @@ def _decode_or_error(value: bytes) -> Event | DecodeError:
         return error
 
 
-def _score_group(events: Sequence[Any], reference: str | None, serve: Serve) -> list[Scored]:
-    if reference is None:
-        nameless = ResolveError("the event names no model and the configuration has no models.default")
-        return [Failure(nameless)] * len(events)
+def _by_reference(
+    groups: Mapping[str | None, list[int]], default_model: str | None
+) -> Mapping[str | None, list[int]]:
+    """Indexes of events by the model that scores them, ascending."""
+    nameless = groups.get(None)
+    if nameless is None or default_model is None:
+        return groups
+    named: dict[str | None, list[int]] = {
+        name: indexes for name, indexes in groups.items() if name is not None
+    }
+    return {**named, default_model: sorted([*named.get(default_model, ()), *nameless])}
+
+
+_Assigned = list[tuple[list[int], LoadedModel | Failure]]
+"""Which version scores which events, by their indexes, or why none does."""
+
+
+def _assign(
+    indexes: list[int], reference: str, models: Models, at: NDArray[np.int64], line: Line | None
+) -> _Assigned:
+    boundaries = models.boundaries(reference)
+    if boundaries:
+        ordered = np.asarray(indexes)
+        periods = np.searchsorted(np.asarray(boundaries), at[ordered], side="right")
+        parts = [ordered[periods == period].tolist() for period in np.unique(periods)]
+    else:
+        parts = [indexes]
+    assigned = [(part, _served(models, reference, int(at[part[0]]))) for part in parts]
+    return assigned if line is None else _in_line(assigned, reference, line)
+
+
+def _in_line(assigned: _Assigned, reference: str, line: Line) -> _Assigned:
+    """Have those wait that have a version, and stand behind others of their key that wait."""
+    waits = [
+        isinstance(served, Failure)
+        and isinstance(served.error, ResolveError)
+        and line.waiting.may_wait(reference, served.error)
+        for _, served in assigned
+    ]
+    ahead = line.waiting.ahead(reference)
+    if not (ahead or any(waits)) or all(isinstance(served, Failure) for _, served in assigned):
+        return assigned
+    before: dict[bytes | None, ModelstreamError] = {**ahead}
+    stay: list[list[int]] = [[] for _ in assigned]
+    behind: _Assigned = []
+    for index, part in sorted(
+        (index, part) for part, (indexes, _) in enumerate(assigned) for index in indexes
+    ):
+        key, served = line.key(index), assigned[part][1]
+        if isinstance(served, LoadedModel) and key in before:
+            behind.append(([index], Failure(before[key], reference=reference, is_behind=True)))
+            continue
+        stay[part].append(index)
+        if isinstance(served, Failure) and waits[part] and key is not None:
+            before.setdefault(key, served.error)
+    served_by = (served for _, served in assigned)
+    return [(indexes, served) for indexes, served in zip(stay, served_by, strict=True) if indexes] + behind
+
+
+def _served(models: Models, reference: str, at: int) -> LoadedModel | Failure:
     try:
-        model = serve(reference)
+        return models.serve(reference, at)
     except ResolveError as error:
-        return [Failure(error, reference=reference)] * len(events)
+        return Failure(error, reference=reference)
+
+
+def _score_group(events: Sequence[Any], model: LoadedModel) -> list[Scored]:
     outputs = score_inputs(model.scorer, [event.data for event in events])
     described = model.described
     try:

@@ -19,6 +19,7 @@ a dead letter, or an error line of ``modelstream score``. Foreign exceptions bec
 foreign code is called: in a scorer, in the artifact store, in a Kafka client.
 """
 
+from enum import Enum
 from typing import ClassVar, Literal
 
 Stage = Literal["decode", "route", "resolve", "score", "offload", "encode", "update"]
@@ -66,10 +67,27 @@ class DecodeError(ModelstreamError):
     stage = "decode"
 
 
+class Absence(Enum):
+    """Why no version serves."""
+
+    MISSING = "missing"
+    """Nothing is published that could, or nothing of it is active."""
+    LOADING = "loading"
+    """What should serve is being loaded: it is there soon, or has failed."""
+    FAILED = "failed"
+    """What should serve can't be loaded."""
+    FOR_EVER = "for ever"
+    """At the event's time nothing is to serve: waiting can't help."""
+
+
 class ResolveError(ModelstreamError):
     """No version serves the model that an event names."""
 
     stage = "resolve"
+
+    def __init__(self, text: str, absence: Absence = Absence.MISSING) -> None:
+        super().__init__(text)
+        self.absence = absence
 
 
 class ScoreError(ModelstreamError):

@@ -3,13 +3,14 @@
 Plain data; the caller keeps the encoded form in keyed state and hands in the clock.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-STATE_SCHEMA = 1
-REWRITE_SECONDS = 5.0
-"""The time that an event has waited is written this often: a restart forgets no more than this."""
+from udfs.batches import decode_envelope
+
+STATE_SCHEMA = 2
 
 
 class HeldEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -22,6 +23,8 @@ class HeldEvent(msgspec.Struct, frozen=True, array_like=True):
     waited: float = 0.0
     """Seconds of running time that it had waited when it was last written."""
     schema: int = STATE_SCHEMA
+    time: int | None = None
+    """The event's time, ms since 1970; None in states of schema 1."""
 
     @property
     def size(self) -> int:
@@ -48,11 +51,8 @@ class HeldEvents:
         self._max_bytes = max_bytes
         self._entries: list[tuple[HeldEvent, float]] = []
         self._bytes = 0
-        self._written = 0.0
-        self.arrivals = 0
-        """How many events were ever held."""
-        self.changed = False
-        """Whether the state must be written again."""
+        self.due = math.inf
+        """When the next of them has waited long enough, in running time; inf: none that has not yet."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -64,55 +64,64 @@ class HeldEvents:
     def add(self, events: Iterable[HeldEvent], now: float) -> None:
         """Hold events behind those already held."""
         for event in events:
-            self._entries.append((event, now - event.waited))
+            since = now - event.waited
+            self._entries.append((event, since))
             self._bytes += event.size
-            self.arrivals += 1
-            self.changed = True
+            self.due = min(self.due, since + self._seconds)
 
-    def take_ready(self, is_ready: Callable[[str], bool]) -> list[HeldEvent]:
-        """Remove and return, in order, the events whose model is there.
+    def add_restored(self, events: Iterable[HeldEvent], now: float) -> None:
+        """Hold events of an earlier attempt, or of one of several subtasks before a rescaling.
+
+        Each subtask held its own in order; together they get the order of their offsets, which is that of
+        each key.
+        """
+        was_empty = not self._entries
+        self.add(events, now)
+        if not was_empty:
+            self._entries.sort(key=lambda entry: _place(entry[0]))
+
+    def take(self, leaves: Callable[[HeldEvent, bool], bool], now: float) -> list[HeldEvent]:
+        """Remove and return, in order, some events.
 
         Args:
-            is_ready: whether the model that an event names is served; asked once a name.
+            leaves: asked of each in order: given whether it has waited long enough, whether it leaves.
+            now: the running time.
         """
-        if not self._entries:
-            return []
-        names = {event.reference for event, _ in self._entries}
-        ready = {name for name in names if is_ready(name)}
-        return self._take(lambda event, _: event.reference in ready) if ready else []
-
-    def take_expired(self, now: float) -> list[HeldEvent]:
-        """Remove and return the events that have waited long enough."""
-        return self._take(lambda _, since: now - since >= self._seconds)
+        taken: list[HeldEvent] = []
+        kept: list[tuple[HeldEvent, float]] = []
+        due = math.inf
+        for event, since in self._entries:
+            ends = since + self._seconds
+            if leaves(event, ends <= now):
+                taken.append(event)
+            else:
+                kept.append((event, since))
+                if now < ends < due:
+                    due = ends
+        self._entries, self.due = kept, due
+        self._bytes -= sum(event.size for event in taken)
+        return taken
 
     def take_all(self) -> list[HeldEvent]:
         """Remove and return everything, in order."""
-        return self._take(lambda _event, _since: True)
+        return self.take(lambda _event, _is_due: True, 0.0)
 
     def encode(self, now: float) -> list[str]:
-        """Everything held, as the state keeps it; the state then is up to date."""
-        self.changed, self._written = False, now
+        """Everything held, as the state keeps it."""
         return [
-            _encode(msgspec.structs.replace(event, waited=now - since)).decode()
+            _encode(msgspec.structs.replace(event, waited=now - since, schema=STATE_SCHEMA)).decode()
             for event, since in self._entries
         ]
-
-    def is_stale(self, now: float) -> bool:
-        """Whether the time waited should be written again."""
-        return bool(self._entries) and now - self._written >= REWRITE_SECONDS
 
     @staticmethod
     def decode(state: Iterable[str]) -> list[HeldEvent]:
         """Read events from the state."""
         return [_decoder.decode(entry) for entry in state]
 
-    def _take(self, leaves: Callable[[HeldEvent, float], bool]) -> list[HeldEvent]:
-        taken = [event for event, since in self._entries if leaves(event, since)]
-        if taken:
-            self._entries = [(event, since) for event, since in self._entries if not leaves(event, since)]
-            self._bytes = sum(event.size for event, _ in self._entries)
-            self.changed = True
-        return taken
+
+def _place(event: HeldEvent) -> tuple[str, int, int]:
+    envelope = decode_envelope(event.envelope)
+    return envelope.topic, envelope.partition, envelope.offset
 
 
 def micro_batches(events: Iterable[HeldEvent], max_events: int, max_bytes: int) -> Iterator[list[HeldEvent]]:

@@ -1,6 +1,7 @@
 """JSON in and out: one reader and one writer for events, outputs and files of events."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -50,10 +51,34 @@ def read_struct(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = read_json(text)
     try:
-        struct: T = msgspec.convert(value, decoder.type)
+        struct: T = msgspec.convert(value, decoder.type, str_keys=True)
         return struct
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def write_struct(struct: msgspec.Struct) -> bytes:
+    """Encode a struct so that `read_struct` reads the same again, NaN and infinity in it too.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    builtins = msgspec.to_builtins(struct)
+    return json.dumps(builtins).encode() if has_non_finite(builtins) else msgspec.json.encode(struct)
+
+
+def has_non_finite(value: JsonValue) -> bool:
+    """Whether there is NaN or infinity in a value."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case float() as number if not math.isfinite(number):
+                return True
+            case Mapping() as fields:
+                waiting += fields.values()
+            case list() | tuple() as items:
+                waiting += items
+    return False
 
 
 def write_json(value: JsonValue) -> bytes:
@@ -66,3 +91,18 @@ def write_json(value: JsonValue) -> bytes:
         return orjson.dumps(value)
     except TypeError as error:
         raise ValueError(str(error)) from error
+
+
+def is_nested_deeper(value: JsonValue, most: int) -> bool:
+    """Whether a value has arrays and objects within each other more than so many deep."""
+    level: list[JsonValue] = [value]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, Mapping | list | tuple)
+            for inner in (one.values() if isinstance(one, Mapping) else one)
+        ]
+        if not level:
+            return False
+    return True

@@ -5,7 +5,15 @@ import struct
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from udfs.batches import EventBatch, Outcome, OutcomeKind, decode_envelope, encode_envelope, encode_headers
+from udfs.batches import (
+    TIMESTAMP_AT,
+    EventBatch,
+    Outcome,
+    OutcomeKind,
+    decode_envelope,
+    encode_envelope,
+    encode_headers,
+)
 from udfs.errors import EncodeError, ModelstreamError
 from udfs.records import Header
 
@@ -17,8 +25,6 @@ SMALLEST_LIMIT = 16 * 1024
 """What a dead letter's headers, and the key and value that are left of it, surely fit in."""
 
 _TIMESTAMP = struct.Struct("<q")
-_TIMESTAMP_AT = 13
-"""Where an envelope keeps its timestamp."""
 
 
 class OutputLimits(NamedTuple):
@@ -43,7 +49,7 @@ class OutputLimits(NamedTuple):
 
     def timestamp_error(self, envelope: bytes, now_ms: int) -> EncodeError | None:
         """Why the predictions topic would refuse the timestamp of an event, None where it would not."""
-        (timestamp,) = _TIMESTAMP.unpack_from(envelope, _TIMESTAMP_AT)
+        (timestamp,) = _TIMESTAMP.unpack_from(envelope, TIMESTAMP_AT)
         latest, earliest = self._bounds(now_ms)
         if timestamp > latest:
             return EncodeError(

@@ -67,7 +67,7 @@ class Prediction(msgspec.Struct, frozen=True):
 EventTime = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A moment of event time: milliseconds since 1970, UTC."""
 
-Phase = Literal["loading", "ready", "active", "failed", "retired", "late"]
+Phase = Literal["loading", "ready", "active", "closed", "failed", "retired", "late"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,8 +100,8 @@ class ModelStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     effective_from: EventTime | None = None
     """The event time from which it is active, or retired; None: from whenever the subtask switched."""
     late_events: int | None = None
-    """Of ``late``: how many events at or past its time were scored before it came; at least as many,
-    where the cause says so."""
+    """Of ``late``: how many events had been answered otherwise before it came, each counted once; at least
+    so many, where the cause says so. None: it is not known how many."""
     schema: int = 1
 
     def key(self) -> bytes:

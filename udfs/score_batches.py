@@ -14,14 +14,23 @@ from udfs import worker
 from udfs.batches import BatchKind
 from udfs.code_version import CODE_VERSION
 from udfs.held import HeldEvents
+from udfs.missing import MissingPolicies
 from udfs.model_thread import ModelThread
 from udfs.models.artifacts import ArtifactSettings, ArtifactStore
-from udfs.models.catalog import Catalog, Model, decode_model, encode_model
+from udfs.models.catalog import Catalog, Model
+from udfs.models.catalog_state import decode_model, encode_model
 from udfs.models.known import KnownCatalog
+from udfs.models.load_ledger import LoadLedger
+from udfs.models.loading import BackgroundLoader, BlockingLoader, Loader
+from udfs.models.pool import LoadedModels, PoolBounds
 from udfs.models.serving import Serving
+from udfs.models.signatures import Verifier
+from udfs.models.version_loading import LoadingSettings, VersionLoader
 from udfs.outputs import OutputLimits
+from udfs.reports import Place
 from udfs.scorers import load_scorer, warm_up_imports
-from udfs.subtask import Place, ScoringSubtask, Turn
+from udfs.subtask import ScoringSubtask, Turn
+from udfs.temporary_folders import remove_left_folders
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 OUTCOMES = Types.ROW([BYTES])
@@ -32,6 +41,7 @@ STATUSES = OutputTag("model-statuses", Types.ROW([BYTES, BYTES]))
 CATALOG = MapStateDescriptor("catalog", Types.STRING(), Types.STRING())
 """The broadcast state: a model's name -> its JSON; the empty name -> the catalog's offset."""
 _HELD = ListStateDescriptor("held-events", Types.STRING())
+_HIGHEST = ListStateDescriptor("highest-event-times", Types.STRING())
 _OFFSET = ""
 _CLOSE_SECONDS = 30.0
 
@@ -43,12 +53,22 @@ class ServingSettings(msgspec.Struct, frozen=True):
     limits: OutputLimits
     formats: tuple[str, ...]
     default_model: str | None
-    max_loaded: int
+    loads_beside: bool
+    """Whether versions are loaded while events are scored; else events wait."""
+    loading: LoadingSettings
+    loaded: PoolBounds
     max_catalog_bytes: int
+    max_periods: int
+    """Most periods of a model's timeline."""
     max_batch: tuple[int, int]
     """Most events and bytes that are scored in one call."""
-    hold: tuple[float, int, int] | None
-    """Seconds, events and bytes; None: an event without a model is a dead letter at once."""
+    hold: tuple[float, int, int]
+    """Seconds, events and bytes that events may wait for a model."""
+    missing: MissingPolicies
+    verifier: Verifier
+    time_field: str | None
+    """The field of events' values that says their time; None: their records' timestamps."""
+    report_interval: float
     artifacts: ArtifactSettings
 
 
@@ -70,7 +90,8 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         worker.check_code_version(self._code_version)
         worker.end_with_task_manager()
         self._held_state = runtime_context.get_list_state(_HELD)
-        self._saved: Mapping[str, Model] = {}
+        self._highest_state = runtime_context.get_list_state(_HIGHEST)
+        self._saved: Mapping[str, Model | None] = {}
         self._thread = ModelThread("model-thread")
         place = _place(self._settings.job, runtime_context)
         self._subtask = self._thread.run(_make_subtask, self._settings, place)
@@ -84,14 +105,11 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
             self._start(context)
         blob = row[0]
         if blob[1] == BatchKind.ROLL_CALL:
-            # The batch of this subtask's own shard follows before any checkpoint and writes it again.
-            self._adopt_held()
-            self._held_state.clear()
+            # The batch of this subtask's own shard before the next checkpoint writes it again.
+            self._adopt()
             return ()
         if not self._adopted:
-            # What is held from here on is written with this very batch.
-            self._adopt_held()
-            self._held_state.clear()
+            self._adopt()
             self._adopted = True
         return self._emit(self._thread.run(self._subtask.on_batch, blob))
 
@@ -100,13 +118,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         if not self._started:
             self._start(context)
         turn = self._thread.run(self._subtask.on_update, row[0], row[1])
-        state = context.get_broadcast_state(CATALOG)
-        catalog = self._subtask.catalog
-        for name, model in catalog.models.items():
-            if self._saved.get(name) is not model:
-                state.put(name, encode_model(model).decode())
-        self._saved = catalog.models
-        state.put(_OFFSET, str(catalog.offset))
+        self._save(context.get_broadcast_state(CATALOG))
         return self._emit(turn)
 
     def close(self) -> None:
@@ -118,18 +130,33 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         state: dict[str, str] = dict(context.get_broadcast_state(CATALOG).items())
         offset = int(state.pop(_OFFSET, "-1"))
         restored = Catalog({name: decode_model(model.encode()) for name, model in state.items()}, offset)
-        self._saved = restored.models
+        # What this attempt serves may be other than what an earlier one wrote.
+        self._saved = dict.fromkeys(restored.models)
         self._thread.run(self._subtask.start, restored, self._known)
         self._started = True
 
-    def _adopt_held(self) -> None:
-        entries = list(self._held_state.get() or ())
-        if entries:
-            self._thread.run(self._subtask.adopt, entries)
+    def _save(self, state: Any) -> None:
+        """Make the broadcast state the catalog, of which it has what was saved."""
+        catalog = self._subtask.catalog
+        for name in self._saved.keys() - catalog.models.keys():
+            state.remove(name)
+        for name, model in catalog.models.items():
+            if self._saved.get(name) is not model:
+                state.put(name, encode_model(model).decode())
+        state.put(_OFFSET, str(catalog.offset))
+        self._saved = catalog.models
+
+    def _adopt(self) -> None:
+        held, highest = list(self._held_state.get() or ()), list(self._highest_state.get() or ())
+        if held or highest:
+            self._thread.run(self._subtask.adopt, held, highest)
+            self._held_state.clear()
+            self._highest_state.clear()
 
     def _emit(self, turn: Turn) -> Sequence[object]:
-        if turn.held is not None:
-            self._held_state.update(turn.held)
+        if turn.state is not None:
+            self._held_state.update(turn.state.held)
+            self._highest_state.update(turn.state.highest_event_times)
         records: list[object] = [
             (STATUSES, Row(status.key(), msgspec.json.encode(status))) for status in turn.statuses
         ]
@@ -157,20 +184,36 @@ def _place(job: str, context: RuntimeContext) -> Place:
 def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
     warm_up_imports(list(settings.formats))
     worker.settle_memory()
+    remove_left_folders()  # an earlier attempt may have been killed
     serving = Serving(
-        ArtifactStore(settings.artifacts).fetch,
-        load_scorer,
-        formats=settings.formats,
-        max_loaded=settings.max_loaded,
+        _make_loader(settings),
+        LoadedModels(settings.loaded, time.monotonic),
         max_catalog_bytes=settings.max_catalog_bytes,
+        max_periods=settings.max_periods,
     )
-    held = HeldEvents(*settings.hold) if settings.hold else None
     return ScoringSubtask(
         place,
         serving,
         settings.limits,
-        held,
+        HeldEvents(*settings.hold),
+        settings.missing,
         settings.default_model,
         time.monotonic,
         max_batch=settings.max_batch,
+        verifier=settings.verifier,
+        time_field=settings.time_field,
+        report_interval=settings.report_interval,
     )
+
+
+def _make_loader(settings: ServingSettings) -> Loader:
+    versions = VersionLoader(
+        lambda: ArtifactStore(settings.artifacts),
+        load_scorer,
+        LoadLedger(ArtifactStore(settings.artifacts).folder),
+        settings.formats,
+        settings.loading,
+    )
+    if settings.loads_beside:
+        return BackgroundLoader(versions.load, settings.loading.deadline)
+    return BlockingLoader(versions.load)

@@ -1,40 +1,51 @@
 """All that one subtask of the job does, without Flink: batches and updates in, turns out."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import msgspec
+import numpy as np
+
+from udfs.answers import Answers
 from udfs.batches import (
     BatchKind,
     EventBatch,
     Outcome,
-    OutcomeKind,
     decode_envelope,
     decode_events,
     encode_outcomes,
     encode_predictions,
 )
-from udfs.engine import Failure, Scored, score_values
-from udfs.errors import ModelstreamError, ResolveError
-from udfs.held import HeldEvent, HeldEvents, micro_batches
+from udfs.engine import Failure
+from udfs.errors import ModelstreamError
+from udfs.event_outcomes import EventOutcomes
+from udfs.event_times import EventTimes, TimeField, record_times
+from udfs.held import HeldEvent, HeldEvents
+from udfs.lateness import Lateness
+from udfs.missing import MissingPolicies
 from udfs.models import catalog as catalogs
-from udfs.models.known import KnownCatalog
+from udfs.models.known import KnownCatalog, read_update
+from udfs.models.references import ServedReferences
 from udfs.models.serving import Serving
-from udfs.models.updates import check_supported, decode_update
-from udfs.outputs import OutputLimits, dead_letter
+from udfs.models.signatures import ANYBODY, Verifier
+from udfs.models.updates import RetireModel
+from udfs.outputs import OutputLimits
 from udfs.records import ModelStatus
+from udfs.reports import Place, Reports
+from udfs.scored import ScoredEvents
+from udfs.update_letters import UpdateLetters
+from udfs.waiting_events import WaitingEvents
 
-_TEXT_CHARACTERS = 2000
-"""Longest text in a status, whose topic takes no record of any size."""
+_WAIT_SECONDS = 0.1
+"""A load that takes longer than its deadline is given up by who asks, this often."""
 
 
-class Place(NamedTuple):
-    """Which subtask of which job this is."""
+class State(NamedTuple):
+    """What the keyed state must hold from now on, each as texts."""
 
-    job: str
-    subtask: int = 0
-    parallelism: int = 1
-    attempt: int = 0
+    held: list[str]
+    highest_event_times: list[str]
 
 
 class Turn(NamedTuple):
@@ -43,23 +54,28 @@ class Turn(NamedTuple):
     outcomes: bytes | None = None
     """An outcome batch, see `udfs.batches`."""
     statuses: tuple[ModelStatus, ...] = ()
-    held: list[str] | None = None
-    """What the keyed state must hold from now on; None: as it was."""
+    state: State | None = None
+    """None: no checkpoint comes before the next turn."""
 
 
 class ScoringSubtask:
     """Scores batches with what is serving, holds what has no model yet, follows updates.
 
-    Used by one thread.
+    Used by one thread. Versions are loaded beside it: an event whose version is being loaded waits, and
+    only where there is no room for it does the batch.
 
     Args:
         place: which subtask this is.
         serving: its models.
         limits: what the output topics take.
-        held: what it holds, None where an event without a model is a dead letter at once.
+        held: what it holds.
+        missing: what becomes of events whose model is missing or failed.
         default_model: the model of events that name none.
         running_time: seconds of running time, for what is held.
         clock: the time of day, for statuses, dead letters and the limits of timestamps.
+        time_field: the field that says events' time; None: their records' timestamps.
+        report_interval: seconds after which counts that have grown are said again.
+        verifier: what is asked of the signatures of updates.
         max_batch: most events and bytes that are scored in one call when held events are released.
     """
 
@@ -68,23 +84,32 @@ class ScoringSubtask:
         place: Place,
         serving: Serving,
         limits: OutputLimits,
-        held: HeldEvents | None,
+        held: HeldEvents,
+        missing: MissingPolicies,
         default_model: str | None,
         running_time: Callable[[], float],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         max_batch: tuple[int, int],
+        time_field: str | None = None,
+        report_interval: float = 2.0,
+        verifier: Verifier = ANYBODY,
     ) -> None:
-        self._place = place
         self._serving = serving
-        self._limits = limits
-        self._held = held
-        self._default_model = default_model
         self._running_time = running_time
-        self._clock = clock
-        self._max_batch = max_batch
-        self._unsaid: list[Outcome] = []
-        self._asked: tuple[int, int] | None = None
+        self._verifier = verifier
+        self._time_field = None if time_field is None else TimeField(time_field)
+        self._scored = ScoredEvents()
+        answers = Answers()
+        models = ServedReferences(serving, missing, self._scored, answers)
+        self._waiting = WaitingEvents(held, models, missing, running_time)
+        self._events = EventOutcomes(
+            models, self._waiting, limits, default_model, clock, max_batch, self._wait
+        )
+        self._reports = Reports(place, self._scored, clock, report_interval)
+        self._lateness = Lateness(serving, models, answers, self._scored, self._reports)
+        self._letters = UpdateLetters(limits, clock, writes=place.subtask == 0)
+        self._is_adopted = False
 
     @property
     def catalog(self) -> catalogs.Catalog:
@@ -93,179 +118,124 @@ class ScoringSubtask:
 
     def start(self, restored: catalogs.Catalog, known: KnownCatalog) -> None:
         """Serve what the state held and what the control topic said before the job started."""
-        self._serving.start(catalogs.newest(restored, known.catalog))
-        if self._place.subtask == 0:
-            now = self._clock()
-            self._unsaid += [
-                dead_letter(one.value, one.envelope, one.error(), self._limits, now, cut_from=one.cut_from)
-                for one in known.refused
-                if one.offset > restored.offset
-            ]
-            self._unsaid += [
-                dead_letter(
-                    one.whole_value(known.catalog.models[model.name].versions[model.version]),
-                    one.envelope,
-                    failure,
-                    self._limits,
-                    now,
-                    str(model),
-                )
-                for model, one in known.published.items()
-                if one.offset > restored.offset and (failure := self._serving.failure(model)) is not None
-            ]
+        self._letters.start(known, restored.offset)
+        self._serving.start(self._catalog_at_start(restored, known.catalog), restored)
+        self._lateness.start(restored)
+        self._note_changes()
 
-    def adopt(self, state: Iterable[str]) -> None:
-        """Go on holding what an earlier attempt, or another subtask before a rescaling, held."""
-        entries = HeldEvents.decode(state)
-        if self._held is not None:
-            self._held.add(entries, self._running_time())
-        else:
-            why = ResolveError("held before missing_model was set to dead-letter")
-            self._unsaid += [self._dead(event, why) for event in entries]
+    def adopt(self, held: Iterable[str], highest_event_times: Iterable[str] = ()) -> None:
+        """Go on from the state of an earlier attempt, or of another subtask before a rescaling.
+
+        All of them come before the first batch.
+        """
+        events = HeldEvents.decode(held)
+        at = self._times_of(events).at.tolist()
+        timed = [
+            event if event.time is not None else msgspec.structs.replace(event, time=time)
+            for event, time in zip(events, at, strict=True)
+        ]
+        self._waiting.restore(timed)
+        self._scored.adopt(highest_event_times)
 
     def on_batch(self, blob: bytes) -> Turn:
         """Score a batch, after what was held and now has its model."""
         batch = decode_events(blob)
-        released = self._release(batch.kind)
-        if not batch.values:
-            return self._turn(encode_outcomes(released) if released else None)
-        scored = self._score(batch)
-        if not released and not any(isinstance(result, Failure) for result in scored):
-            return self._turn(encode_predictions(batch, scored))  # type: ignore[arg-type]  # all are bytes
-        outcomes = released + self._sort_out(batch, scored)
-        return self._turn(encode_outcomes(outcomes) if outcomes else None)
+        if not self._is_adopted:
+            self._is_adopted = True
+            self._lateness.adopted()
+            self._reports.say_highest()
+        self._poll()
+        outcomes = self._letters.take() + self._events.release()
+        if batch.kind is BatchKind.END_OF_INPUT:
+            outcomes += self._end()
+        elif batch.values:
+            times = self._times_of_batch(batch)
+            scored = self._events.score(batch, times)
+            if not outcomes and not any(isinstance(result, Failure) for result in scored):
+                return self._turn(encode_predictions(batch, scored), batch)  # type: ignore[arg-type]  # all are bytes
+            self._events.sort_out(batch, times, scored, outcomes)
+        return self._turn(encode_outcomes(outcomes) if outcomes else None, batch)
 
     def on_update(self, envelope: bytes, value: bytes) -> Turn:
         """Follow a control record; one that is refused, or fails to load, is a dead letter of subtask 0."""
-        offset = decode_envelope(envelope).offset
+        record = decode_envelope(envelope)
+        offset = record.offset
         if offset <= self.catalog.offset:
-            return self._turn_of_update(None)  # already folded before the job started
-        outcomes: list[Outcome] = []
+            return self._turn_of_update()  # already folded before the job started
+        self._poll()  # a version that has failed by now is loaded again if the update asks for it
         model = None
+        before = self.catalog.models
         try:
-            update = decode_update(value)
+            update, signed_on = read_update(value, record.headers, self.catalog, self._verifier)
             model = update.reference
-            check_supported(update)
-            self._serving.update(update, offset)
+            self._serving.update(update, offset, signed_on)
+            if not isinstance(update, RetireModel):
+                self._letters.asked(update.model, value, envelope)
+            self._note_changes()
+            if self.catalog.models.get(update.model.name) is not before.get(update.model.name):
+                self._lateness.followed(update)
         except ModelstreamError as error:
-            if self._place.subtask == 0:
-                outcomes.append(dead_letter(value, envelope, error, self._limits, self._clock(), model))
+            self._letters.refused(value, envelope, error, model)
         self._serving.catalog = catalogs.advance(self.catalog, offset)
-        return self._turn_of_update(encode_outcomes(outcomes) if outcomes else None)
+        self._note_changes()
+        return self._turn_of_update()
 
     def close(self) -> None:
         """Close every model."""
         self._serving.close()
 
-    def _score(self, batch: EventBatch) -> list[Scored]:
-        scored = score_values(batch.values, self._serving.serve, self._default_model)
-        late = self._limits.timestamp_errors(batch, self._now_ms())
-        for index, error in late.items():
-            scored[index] = Failure(error)
-        predictions = [result for result in scored if isinstance(result, bytes)]
-        if predictions and not self._limits.all_fit(batch, predictions):
-            for index, result in enumerate(scored):
-                if isinstance(result, bytes):
-                    too_large = self._limits.size_error(result, batch.envelope(index))
-                    scored[index] = Failure(too_large) if too_large else result
-        return scored
+    def _catalog_at_start(self, restored: catalogs.Catalog, known: catalogs.Catalog) -> catalogs.Catalog:
+        if self._verifier.required and known.offset >= restored.offset:
+            return known  # what the state has of keys that are trusted no more does not come back
+        return catalogs.newest(restored, known)
 
-    def _sort_out(self, batch: EventBatch, scored: list[Scored]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        now = self._clock()
-        for index, result in enumerate(scored):
-            value, envelope = batch.values[index], batch.envelope(index)
-            if isinstance(result, bytes):
-                outcomes.append(Outcome(OutcomeKind.PREDICTION, result, envelope))
-                continue
-            error = result.error
-            if result.reference is not None:
-                event = HeldEvent(result.reference, value, envelope)
-                if self._held is not None and batch.kind is not BatchKind.END_OF_INPUT:
-                    if self._held.has_room_for(event):
-                        self._held.add([event], self._running_time())
-                        continue
-                    error = ResolveError(f"{error}; no room to hold it (missing_model.max_events, max_bytes)")
-            model = str(result.model) if result.model else result.reference
-            outcomes.append(dead_letter(value, envelope, error, self._limits, now, model))
-        return outcomes
+    def _times_of(self, events: Sequence[HeldEvent]) -> EventTimes:
+        if self._time_field is not None:
+            return self._time_field.read([event.value for event in events])
+        at = [decode_envelope(event.envelope).timestamp if event.envelope else -1 for event in events]
+        return EventTimes(np.array(at, np.int64), {})
 
-    def _release(self, kind: BatchKind) -> list[Outcome]:
-        outcomes, self._unsaid = self._unsaid, []
-        if self._held is None or not len(self._held):
-            return outcomes
-        # Asking is dear where much is held, and the answer changes with the serving alone.
-        if self._asked != (asking := (self._serving.changes, self._held.arrivals)):
-            self._asked = asking
-            for ready in micro_batches(self._held.take_ready(self._is_served), *self._max_batch):
-                outcomes += self._score_held(ready)
-        if kind is BatchKind.END_OF_INPUT:
-            overdue, why = self._held.take_all(), "the input ended before the model came"
-        else:
-            overdue = self._held.take_expired(self._running_time())
-            why = "the model did not come in time (missing_model.hold)"
-        outcomes += [self._dead(event, ResolveError(f"{event.reference}: {why}")) for event in overdue]
-        return outcomes
+    def _poll(self) -> None:
+        self._serving.poll()
+        self._note_changes()
 
-    def _is_served(self, reference: str) -> bool:
-        try:
-            self._serving.serve(reference)
-        except ResolveError:
-            return False
-        return True
+    def _times_of_batch(self, batch: EventBatch) -> EventTimes:
+        if self._time_field is None:
+            return EventTimes(record_times(batch), {})
+        return self._time_field.read(batch.values)
 
-    def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
-        scored = score_values([event.value for event in events], self._serving.serve, self._default_model)
-        outcomes: list[Outcome] = []
-        now_ms = self._now_ms()
-        for event, result in zip(events, scored, strict=True):
-            if isinstance(result, bytes):
-                refused = self._limits.size_error(result, event.envelope)
-                refused = refused or self._limits.timestamp_error(event.envelope, now_ms)
-                if refused is None:
-                    outcomes.append(Outcome(OutcomeKind.PREDICTION, result, event.envelope))
-                    continue
-                result = Failure(refused)
-            outcomes.append(self._dead(event, result.error))
-        return outcomes
+    def _wait(self) -> None:
+        """Wait for the next load to end, which its deadline bounds, or for its word."""
+        self._serving.wait(_WAIT_SECONDS)
+        self._poll()
 
-    def _now_ms(self) -> int:
-        return int(self._clock().timestamp() * 1000)
+    def _end(self) -> list[Outcome]:
+        """At the end of the input nothing stays held, and every load has said what it came to."""
+        outcomes = self._events.release()
+        while self._serving.is_loading:
+            self._wait()
+            outcomes += self._events.release()
+        outcomes += self._letters.take()
+        return outcomes + self._events.give_up()
 
-    def _dead(self, event: HeldEvent, error: ModelstreamError) -> Outcome:
-        return dead_letter(event.value, event.envelope, error, self._limits, self._clock(), event.reference)
+    def _turn_of_update(self) -> Turn:
+        # Keyed state has no key on the broadcast side: the batch before a checkpoint writes it.
+        outcomes = self._letters.take()
+        return Turn(encode_outcomes(outcomes) if outcomes else None, self._take_statuses())
 
-    def _turn_of_update(self, outcomes: bytes | None) -> Turn:
-        # Keyed state has no key on the broadcast side: what is held is written with the next batch.
-        return Turn(outcomes, self._take_statuses(), None)
+    def _turn(self, outcomes: bytes | None, batch: EventBatch) -> Turn:
+        state = None
+        if batch.barrier_follows:
+            state = State(self._waiting.encode(), self._scored.encode())
+        return Turn(outcomes, self._take_statuses(), state)
 
-    def _turn(self, outcomes: bytes | None) -> Turn:
-        held = None
-        if self._held is not None:
-            now = self._running_time()
-            if self._held.changed or self._held.is_stale(now):
-                held = self._held.encode(now)
-        return Turn(outcomes, self._take_statuses(), held)
+    def _note_changes(self) -> None:
+        """Take what happened to versions."""
+        for change in self._serving.take_changes():
+            self._reports.say(change)
+            self._letters.noted(change, self._serving.failure(change.model))
+            self._lateness.noted(change)
 
     def _take_statuses(self) -> tuple[ModelStatus, ...]:
-        changes = self._serving.take_changes()
-        if not changes:
-            return ()
-        at = self._clock().isoformat(timespec="milliseconds")
-        job, subtask, parallelism, attempt = self._place
-        return tuple(
-            ModelStatus(
-                job,
-                change.model,
-                change.status,
-                subtask,
-                parallelism,
-                attempt,
-                change.sha256,
-                at,
-                load_ms=change.load_ms,
-                cause=None if change.cause is None else change.cause[:_TEXT_CHARACTERS],
-                notes=tuple(note[:_TEXT_CHARACTERS] for note in change.notes),
-            )
-            for change in changes
-        )
+        self._note_changes()
+        return self._reports.take(self._running_time())

@@ -63,6 +63,13 @@ def _task_manager_of(process: psutil.Process) -> psutil.Process | None:
 
 
 def _watch(task_manager: psutil.Process) -> None:
-    while task_manager.is_running() and task_manager.status() != psutil.STATUS_ZOMBIE:
+    while _is_alive(task_manager):
         time.sleep(_WATCH_SECONDS)
     os._exit(1)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:  # it ended between the two questions
+        return False

@@ -1,64 +1,33 @@
 """The scoring job as its users submit it: packaged, to a cluster, over topics of its own."""
 
-import hashlib
 import json
-import shutil
-import subprocess
-import sys
-import sysconfig
+import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import httpx
 import msgspec
 import psutil
 import yaml
 
-from connectors._java import JAR
 from connectors.client import Client, Record
 from devtools.broker import Broker
 from devtools.cluster import Cluster
-from devtools.package import package
+from devtools.processes import ProcessError
 from devtools.topics import create_job_topics, topics_named
-from examples.iris import train
+from tests.cluster.models import flower
+from tests.cluster.package import Package
+from tests.cluster.verify import Outcome
 from tests.waiting import wait_until
-from udfs.models.updates import Artifact, ModelUpdate, PublishModel, encode_update
-from udfs.records import ModelId, ModelStatus, Prediction
+from udfs.models.updates import ModelUpdate, encode_update
+from udfs.records import ModelStatus, Prediction, ServedModel
 
-SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-_FIELDS = "sepal_length,sepal_width,petal_length,petal_width"
-
-
-class Package:
-    """What `make package` makes, in a folder of its own.
-
-    Args:
-        folder: where; made.
-        message_header: another name of the header with a dead letter's cause, which the packaged code
-            alone writes: it tells whether that code runs, or this checkout's.
-    """
-
-    def __init__(self, folder: Path, message_header: str | None = None) -> None:
-        package(JAR, folder)
-        self.job = folder / "score_events.py"
-        self.jar = folder / "modelstream-flink.jar"
-        self.code = folder / "modelstream.zip"
-        if message_header is not None:
-            self._rename_header(message_header)
-
-    def _rename_header(self, name: str) -> None:
-        with zipfile.ZipFile(self.code) as archive:
-            sources = {entry: archive.read(entry) for entry in archive.namelist()}
-        assert sources["udfs/records.py"].count(b'"ms-message"') == 1
-        sources["udfs/records.py"] = sources["udfs/records.py"].replace(
-            b'"ms-message"', b'"%s"' % name.encode()
-        )
-        with zipfile.ZipFile(self.code, "w") as archive:
-            for entry, source in sources.items():
-                archive.writestr(entry, source)
+KEYS = 11
+"""How many keys the events of a model have."""
 
 
 class ScoringJob:
@@ -78,6 +47,9 @@ class ScoringJob:
         create_job_topics(broker.bootstrap, self.topics, partitions=2)
         self._client = Client({"bootstrap_servers": broker.bootstrap})
         self.execution = execution
+        self.folder = folder
+        self.cache = folder / "cache"
+        """Where the job's artifacts are kept."""
         self._config = folder / "job.yaml"
         settings = {
             "name": name,
@@ -86,7 +58,7 @@ class ScoringJob:
             "topics": msgspec.structs.asdict(self.topics),
             "events": {"start": "earliest"},
             "missing_model": {"hold": "10min"},
-            "artifacts": {"cache_folder": str(folder / "cache")},
+            "artifacts": {"cache_folder": str(self.cache)},
         }
         self._config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
@@ -101,11 +73,14 @@ class ScoringJob:
     ) -> None:
         self._client.close()
 
-    def submit(self, code: Package, *options: str | Path, parallelism: int = 1) -> str:
+    def submit(
+        self, code: Package, *options: str | Path, parallelism: int = 1, settings: Iterable[str] = ()
+    ) -> str:
         """Submit it as the README says; returns the id that Flink gave it."""
+        chosen = [f"parallelism={parallelism}", *settings]
         return self.cluster.run(
             code.job,
-            ["--config", self._config, "--set", f"parallelism={parallelism}"],
+            ["--config", self._config, *(word for one in chosen for word in ("--set", one))],
             options=[*options, "-pyfs", code.code, "-j", code.jar],
         )
 
@@ -114,21 +89,45 @@ class ScoringJob:
         records = [Record(encode_update(update), update.model.name.encode()) for update in updates]
         self._client.send(self.topics.control, records)
 
-    def send(self, numbers: Iterable[int], model: str) -> None:
-        """Send an event for each number, its id."""
-        self._client.send(self.topics.events, (_event(number, model) for number in numbers))
+    def send(self, numbers: Iterable[int], model: str, at: int | None = None) -> None:
+        """Send an event for each number, its id; ``at`` is their time, by default now."""
+        self._client.send(self.topics.events, (_event(number, model, at) for number in numbers))
 
-    def send_bytes(self, value: bytes) -> None:
+    def send_bytes(self, value: bytes, key: bytes | None = None) -> None:
         """Send an event as it is."""
-        self._client.send(self.topics.events, [Record(value)])
+        self._client.send(self.topics.events, [Record(value, key)])
 
     def predictions(self) -> list[Prediction]:
         """All predictions that are committed."""
         return [_prediction(one) for one in self._client.read_to_end(self.topics.predictions)]
 
+    def written(self) -> list[Prediction]:
+        """All predictions, committed or not."""
+        return [
+            _prediction(one) for one in self._client.read_to_end(self.topics.predictions, committed=False)
+        ]
+
+    def events(self) -> list[Record]:
+        """All events."""
+        return self._client.read_to_end(self.topics.events)
+
     def dead_letters(self) -> list[Record]:
         """All dead letters that are committed."""
         return self._client.read_to_end(self.topics.dead_letters)
+
+    def outcomes(self) -> list[Outcome]:
+        """What became of events, by their ids: all that is committed."""
+        predictions = [
+            Outcome(said["id"], record.key or b"", ServedModel(**said["model"]), said["outputs"])
+            for record in self._client.read_to_end(self.topics.predictions)
+            for said in [msgspec.json.decode(record.value or b"")]
+        ]
+        dead = [
+            Outcome(msgspec.json.decode(record.value or b"")["id"], record.key or b"")
+            for record in self.dead_letters()
+            if record.header("ms-stage") != b"update"
+        ]
+        return predictions + dead
 
     def statuses(self) -> list[ModelStatus]:
         """All that was said of models."""
@@ -139,7 +138,7 @@ class ScoringJob:
         wanted = set(numbers)
         found: dict[int, Prediction] = {}
         for record in self._follow(
-            self.topics.predictions, deadline, lambda: f"{len(wanted - found.keys())} predictions"
+            self.topics.predictions, deadline, lambda: f"predictions of {sorted(wanted - found.keys())}"
         ):
             prediction = _prediction(record)
             if isinstance(prediction.id, int) and prediction.id in wanted:
@@ -148,6 +147,56 @@ class ScoringJob:
                 break
         return found
 
+    def said_after(
+        self, act: Callable[[], None], wanted: Callable[[ModelStatus], bool], deadline: float = 90
+    ) -> ModelStatus:
+        """Do something, and give a model status that is said after, as soon as it is there."""
+        statuses = self._follow(self.topics.model_status, deadline, lambda: "the status", act)
+        return next(status for status in map(_status, statuses) if wanted(status))
+
+    def scores_on(self, stream: "Stream", deadline: float = 120) -> int:
+        """Wait until all that was sent so far has its outcome, and more; returns how many that was."""
+        sent, missing = 0, set[int]()
+
+        def begin() -> None:
+            nonlocal sent
+            sent = stream.sent
+            # Each key once: behind all that was sent of it.
+            missing.update(range(sent + stream.batch, sent + stream.batch + KEYS))
+
+        for record in self._follow(
+            self.topics.predictions, deadline, lambda: f"predictions of {sorted(missing)}", begin
+        ):
+            number = _prediction(record).id
+            if isinstance(number, int):
+                missing.discard(number)
+            if not missing:
+                break
+        return sent
+
+    def begin_stop(self, submitted: str) -> str:
+        """Ask for a stop with a savepoint and return at once, with what `savepoint` is to be asked for."""
+        answer = httpx.post(f"{self.cluster.rest}/jobs/{submitted}/stop", json={"drain": False}, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["request-id"])
+
+    def savepoint(self, submitted: str, asked: str) -> str:
+        """Wait for the savepoint of a job that was asked to stop, and the job's end; returns its path.
+
+        Raises:
+            ProcessError: there is none.
+        """
+
+        def answer() -> Mapping[str, Any] | None:
+            said: Mapping[str, Mapping[str, Any]] = self.cluster.get(f"/jobs/{submitted}/savepoints/{asked}")
+            return said.get("operation")
+
+        operation = wait_until(answer, 120, "the savepoint") or {}
+        if "failure-cause" in operation:
+            raise ProcessError(f"no savepoint: {operation['failure-cause']}")
+        wait_until(lambda: self.cluster.state(submitted) == "FINISHED", 60, "the end of the job")
+        return str(operation["location"])
+
     def cancel(self, submitted: str) -> None:
         """Cancel it and wait until it has ended."""
         self.cluster.cancel(submitted)
@@ -155,27 +204,64 @@ class ScoringJob:
 
     def said(self, wanted: Callable[[ModelStatus], bool], deadline: float = 90) -> ModelStatus:
         """Wait for a model status, and give it."""
-        statuses = map(_status, self._follow(self.topics.model_status, deadline, lambda: "the status"))
-        return next(status for status in statuses if wanted(status))
+        return next(status for status in self.follow_statuses(deadline) if wanted(status))
 
-    def _follow(self, topic: str, deadline: float, missing: Callable[[], str]) -> Iterator[Record]:
+    def follow_statuses(self, deadline: float) -> Iterator[ModelStatus]:
+        """Everything that is said of models, from the beginning; so many seconds at most."""
+        return map(_status, self._follow(self.topics.model_status, deadline, lambda: "the status"))
+
+    def _follow(
+        self,
+        topic: str,
+        deadline: float,
+        missing: Callable[[], str],
+        act: Callable[[], None] | None = None,
+    ) -> Iterator[Record]:
+        """Read a topic as it grows: from its beginning, or what comes after an act."""
         end = time.monotonic() + deadline
-        for records in self._client.follow(topic, from_beginning=True):
-            yield from records
-            if time.monotonic() > end:
-                raise AssertionError(f"{missing()} did not come in {deadline:g} s")
+        with closing(self._client.follow(topic, from_beginning=act is None)) as came:
+            if act is not None:
+                next(came)  # from now on it reads
+                act()
+            for records in came:
+                yield from records
+                if time.monotonic() > end:
+                    raise AssertionError(f"{missing()} did not come in {deadline:g} s")
 
 
-def zip_environment(folder: Path) -> Path:
-    """A virtual environment as `-pyarch` takes it: copies, because links do not survive.
+class Stream:
+    """Sends a thousand events a second, until it is told to end.
 
-    It stays small by having the packages of this one, where they are.
+    Args:
+        job: the job that they are for.
     """
-    environment = folder / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--copies", "--without-pip", environment], check=True)
-    packages = environment / "lib" / "python3.11" / "site-packages"
-    (packages / "outer.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
-    return Path(shutil.make_archive(str(environment), "zip", folder, "venv"))
+
+    def __init__(self, job: ScoringJob) -> None:
+        self.sent = 0
+        self.batch = 20
+        self._job = job
+        self._times: list[int] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="stream")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+
+    def time_of(self, number: int) -> int:
+        """The time of an event that was sent: ms since 1970."""
+        return self._times[number // self.batch]
+
+    def _work(self) -> None:
+        while not self._over.wait(0.02):
+            self._times.append(time.time_ns() // 1_000_000)
+            self._job.send(range(self.sent, self.sent + self.batch), "iris", self._times[-1])
+            self.sent += self.batch
 
 
 def lives(process: psutil.Process) -> bool:
@@ -186,30 +272,14 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def iris_onnx(name: str, version: int, folder: Path, activate: bool = True) -> PublishModel:
-    """An iris classifier: a logistic regression, from version 2 on a discriminant analysis."""
-    fit = train.fit_logistic_regression if version == 1 else train.fit_discriminant_analysis
-    train.write_onnx(fit(), folder / "model.onnx")
-    return _publish(name, version, "onnx", folder / "model.onnx", activate, {"fields": _FIELDS})
+def key_of(number: int, model: str) -> bytes:
+    """The key of an event."""
+    return f"{model}-{number % KEYS}".encode()
 
 
-def iris_pmml(name: str, folder: Path) -> PublishModel:
-    """The same in a format that needs a Java process of its own."""
-    train.write_pmml(train.fit_logistic_regression(), folder / "model.pmml")
-    return _publish(name, 1, "pmml", folder / "model.pmml", True, {})
-
-
-def _publish(
-    name: str, version: int, kind: str, file: Path, activate: bool, options: dict[str, str]
-) -> PublishModel:
-    content = file.read_bytes()
-    artifact = Artifact(hashlib.sha256(content).hexdigest(), inline=content)
-    return PublishModel(ModelId(name, version), kind, artifact, activate, {**options})
-
-
-def _event(number: int, model: str) -> Record:
-    value = json.dumps({"id": number, "model": model, "data": SETOSA}).encode()
-    return Record(value, b"%d" % (number % 11))
+def _event(number: int, model: str, at: int | None) -> Record:
+    value = json.dumps({"id": number, "model": model, "data": flower(number)}).encode()
+    return Record(value, key_of(number, model), timestamp=at)
 
 
 def _prediction(record: Record) -> Prediction:

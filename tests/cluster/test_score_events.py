@@ -16,7 +16,9 @@ import pytest
 
 from devtools.broker import Broker
 from devtools.cluster import Cluster
-from tests.cluster.job import Package, ScoringJob, iris_onnx, iris_pmml, lives, zip_environment
+from tests.cluster.job import KEYS, ScoringJob, key_of, lives
+from tests.cluster.models import iris_onnx, iris_pmml
+from tests.cluster.package import Package, zip_environment
 from tests.waiting import wait_until
 from udfs.models.updates import ActivateModel, PublishModel
 from udfs.records import ModelId
@@ -27,6 +29,10 @@ IRISES = range(100)
 ROSES = range(100, 200)
 HELD = {f"late-{number}": range(-number * 100, -number * 100 + 50) for number in (1, 2, 3)}
 """Events for models that are published later."""
+MORE_HELD = [range(-1000, -980), range(-900, -880)]
+"""More of the last of them, sent to two subtasks and to one again."""
+NEWER_HELD = range(-800, -780)
+"""More of the second, sent to two subtasks."""
 
 
 @pytest.fixture(scope="module", params=["embedded", "process"])
@@ -49,11 +55,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PublishModel]:
     """What is published, by model id."""
     folder = tmp_path_factory.mktemp("models")
     made = [
-        iris_onnx("iris", 1, folder),
-        iris_onnx("iris", 2, folder, activate=False),
+        iris_onnx("iris", 1),
+        iris_onnx("iris", 2, activate=False),
         iris_pmml("rose", folder),
     ]
-    made += [iris_onnx(f"late-{number}", 1, folder) for number in (1, 2, 3)]
+    made += [iris_onnx(f"late-{number}", 1) for number in (1, 2, 3)]
     return {str(update.model): update for update in made}
 
 
@@ -152,12 +158,13 @@ def test_a_new_attempt_says_again_what_serves(job: ScoringJob) -> None:
     assert again >= {("iris:1", "active"), ("rose:1", "active")}
 
 
-@pytest.mark.usefixtures("killed")
-def test_what_was_held_outlives_a_kill_until_its_model_comes(
-    job: ScoringJob, models: dict[str, PublishModel]
-) -> None:
+@pytest.fixture(scope="module")
+def first_came(job: ScoringJob, killed: Killed, models: dict[str, PublishModel]) -> None:
     job.publish(models["late-1:1"])
 
+
+@pytest.mark.usefixtures("first_came")
+def test_what_was_held_outlives_a_kill_until_its_model_comes(job: ScoringJob) -> None:
     assert {one.model.name for one in job.predicted(HELD["late-1"]).values()} == {"late-1"}
 
 
@@ -174,6 +181,8 @@ def rescaled(job: ScoringJob, killed: Killed, code: Package) -> Life:
     job.cluster.start_task_manager()
     job.publish(ActivateModel(ModelId("iris", 2)))
     life.id = job.submit(code, "-s", savepoint, parallelism=2)
+    job.send(MORE_HELD[0], "late-3")
+    job.send(NEWER_HELD, "late-2")
     return life
 
 
@@ -195,19 +204,37 @@ def test_every_subtask_says_what_it_serves(job: ScoringJob, subtask: int) -> Non
     )
 
 
-@pytest.mark.usefixtures("rescaled")
-def test_what_was_held_outlives_a_rescaling_until_its_model_comes(
-    job: ScoringJob, models: dict[str, PublishModel]
-) -> None:
+@pytest.fixture(scope="module")
+def second_came(job: ScoringJob, rescaled: Life, models: dict[str, PublishModel]) -> None:
     job.publish(models["late-2:1"])
 
+
+@pytest.mark.usefixtures("second_came")
+def test_what_was_held_outlives_a_rescaling_until_its_model_comes(job: ScoringJob) -> None:
     assert {one.model.name for one in job.predicted(HELD["late-2"]).values()} == {"late-2"}
+
+
+@pytest.mark.usefixtures("second_came")
+def test_two_subtasks_keep_the_order_of_what_was_held_before_a_rescaling_and_of_what_was_after(
+    job: ScoringJob,
+) -> None:
+    """Between the two they promise none."""
+    order = [*job.predicted([*HELD["late-2"], *NEWER_HELD])]
+
+    for sent in (HELD["late-2"], NEWER_HELD):
+        for number in range(KEYS):
+            key = key_of(number, "late-2")
+            expected = [one for one in sent if key_of(one, "late-2") == key]
+            assert [one for one in order if one in sent and key_of(one, "late-2") == key] == expected
 
 
 @pytest.fixture(scope="module")
 def single(job: ScoringJob, rescaled: Life, code: Package) -> Life:
     """The job on one TaskManager again."""
+    # All that was sent before is scored or held now.
+    job.predicted(send(job, rescaled, "rose"))
     rescaled.id = job.submit(code, "-s", job.cluster.stop_job(rescaled.id))
+    job.send(MORE_HELD[1], "late-3")
     return rescaled
 
 
@@ -215,13 +242,26 @@ def test_a_job_scaled_down_serves_what_it_served(job: ScoringJob, single: Life) 
     assert {one.model.version for one in job.predicted(send(job, single, "iris")).values()} == {2}
 
 
-@pytest.mark.usefixtures("single")
-def test_what_was_held_outlives_two_rescalings_until_its_model_comes(
-    job: ScoringJob, models: dict[str, PublishModel]
-) -> None:
+@pytest.fixture(scope="module")
+def third_came(job: ScoringJob, single: Life, models: dict[str, PublishModel]) -> None:
     job.publish(models["late-3:1"])
 
-    assert {one.model.name for one in job.predicted(HELD["late-3"]).values()} == {"late-3"}
+
+@pytest.mark.usefixtures("third_came")
+def test_what_was_held_outlives_two_rescalings_until_its_model_comes(job: ScoringJob) -> None:
+    assert {one.model.name for one in job.predicted(chain(HELD["late-3"], *MORE_HELD)).values()} == {"late-3"}
+
+
+@pytest.mark.usefixtures("third_came")
+def test_held_events_of_a_key_keep_their_order_through_two_rescalings(job: ScoringJob) -> None:
+    sent = list(chain(HELD["late-3"], *MORE_HELD))
+    job.predicted(sent)
+
+    order = [one.id for one in job.predictions() if one.model.name == "late-3"]
+    for number in range(KEYS):
+        key = key_of(number, "late-3")
+        expected = [one for one in sent if key_of(one, "late-3") == key]
+        assert [one for one in order if key_of(int(one or 0), "late-3") == key] == expected
 
 
 @dataclass(frozen=True)
@@ -265,10 +305,11 @@ def test_a_job_goes_on_from_a_kept_checkpoint(job: ScoringJob, restored: Life) -
     assert {one.model.version for one in job.predicted(send(job, restored, "iris")).values()} == {2}
 
 
+@pytest.mark.usefixtures("first_came", "second_came", "third_came")
 def test_each_event_of_a_job_that_was_killed_rescaled_and_restored_has_one_prediction(
     job: ScoringJob, restored: Life
 ) -> None:
-    sent = [*range(restored.sent), *chain.from_iterable(HELD.values())]
+    sent = [*range(restored.sent), *chain(*HELD.values(), *MORE_HELD, NEWER_HELD)]
     job.predicted(sent)
 
     assert Counter(one.id for one in job.predictions()) == Counter(sent)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.examples import JSON_VALUES, ODD_JSON, changed, examples, mutated
+from tests.loads import PlainModels, no_times
 from udfs.batches import (
     Envelope,
     Outcome,
@@ -110,7 +111,7 @@ def serve(reference: str) -> LoadedModel:
 def test_each_value_of_a_batch_is_scored_or_fails_for_itself(
     values: list[bytes], default: str | None
 ) -> None:
-    scored = score_values(values, serve, default)
+    scored = score_values(values, PlainModels(serve), no_times(len(values)), default)
     assert len(scored) == len(values)
     for one in scored:
         if isinstance(one, Failure):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.examples import JSON_VALUES, NUMBERS, TEXTS, examples
 from tests.fuzz.test_fuzz_records import EVENTS, UPDATES, Echo, as_json
+from tests.loads import make_serving, plain_load
 from udfs.batches import (
     BatchKind,
     Envelope,
@@ -20,12 +21,13 @@ from udfs.batches import (
 )
 from udfs.errors import ModelLoadError
 from udfs.held import HeldEvents
+from udfs.missing import MissingPolicies
 from udfs.models.catalog import Catalog
 from udfs.models.known import KnownCatalog
-from udfs.models.serving import Serving
 from udfs.outputs import OutputLimits
+from udfs.reports import Place
 from udfs.scorers import Options
-from udfs.subtask import Place, ScoringSubtask, Turn
+from udfs.subtask import ScoringSubtask, Turn
 
 EVENTS_TOPIC, CONTROL_TOPIC = "events", "control"
 
@@ -62,7 +64,10 @@ RETIREMENTS = st.fixed_dictionaries(
 LIKELY_UPDATES = (PUBLICATIONS | ACTIVATIONS | RETIREMENTS).map(as_json)
 LIKELY_EVENTS = st.fixed_dictionaries(
     {"data": JSON_VALUES},
-    optional={"model": st.sampled_from(["m", "m:1", "m:2", "iris", "other:3"]) | TEXTS, "id": JSON_VALUES},
+    optional={
+        "model": st.sampled_from(["m", "m:1", "m:2", "iris", "other:3", "m:" + "9" * 5000]) | TEXTS,
+        "id": JSON_VALUES,
+    },
 ).map(as_json)
 
 # Most of what is odd is refused at once: without likely records nothing would ever be served.
@@ -154,16 +159,17 @@ def load(format_name: str, artifact: Path, options: Options) -> Echo:
 
 
 def make_subtask(running_time: Any) -> ScoringSubtask:
-    serving = Serving(
-        lambda artifact: Path(artifact.sha256),
-        load,
-        formats=("echo",),
-        max_loaded=2,
-        max_catalog_bytes=1_000,
-    )
+    serving = make_serving(plain_load(load, ("echo",)), max_loaded=2, max_catalog_bytes=1_000)
     held = HeldEvents(seconds=30, max_events=3, max_bytes=10_000)
     subtask = ScoringSubtask(
-        Place("job"), serving, OutputLimits(10_000, 10_000), held, "m", running_time, max_batch=(2, 10_000)
+        Place("job"),
+        serving,
+        OutputLimits(10_000, 10_000),
+        held,
+        MissingPolicies(),
+        "m",
+        running_time,
+        max_batch=(2, 10_000),
     )
     subtask.start(Catalog(), KnownCatalog())
     return subtask

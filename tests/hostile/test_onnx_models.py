@@ -58,7 +58,32 @@ def function() -> onnx.ModelProto:
     return onnx_model([helper.make_node("add", ["x"], ["y"], domain="own")], functions=[made])
 
 
-@pytest.mark.parametrize("build", [branch, function])
+def called_with_defaults(*nodes: onnx.NodeProto, given: object) -> onnx.ModelProto:
+    """A function of these nodes, called without the attribute `given`, which is so by default."""
+    opsets = [helper.make_opsetid("", 21)]
+    made = helper.make_function("own", "f", ["x"], ["y"], nodes, opsets)
+    made.attribute_proto.append(helper.make_attribute("given", given))
+    return onnx_model([helper.make_node("f", ["x"], ["y"], domain="own")], functions=[made])
+
+
+def given_constant(name: str, kind: str = "value") -> onnx.NodeProto:
+    """A constant that the function which it is in is given."""
+    node = helper.make_node("Constant", [], [name])
+    type_of = {"value": onnx.AttributeProto.TENSOR, "sparse_value": onnx.AttributeProto.SPARSE_TENSOR}
+    node.attribute.add(name=kind, ref_attr_name="given", type=type_of[kind])
+    return node
+
+
+def default() -> onnx.ModelProto:
+    weights = external_weights("secret.txt", offset="0", length="8").graph.initializer[0]
+    return called_with_defaults(given_constant("w"), added(), given=weights)
+
+
+def default_of_a_branch() -> onnx.ModelProto:
+    return called_with_defaults(added("x"), given=branch().graph.node[0].attribute[0].g)
+
+
+@pytest.mark.parametrize("build", [branch, function, default, default_of_a_branch])
 def test_weights_in_another_file_are_found_wherever_they_are(
     tmp_path: Path, surroundings: Surroundings, build: Callable[[], onnx.ModelProto]
 ) -> None:
@@ -86,6 +111,24 @@ def made_of_a_constant_node() -> onnx.ModelProto:
     return onnx_model([shape, helper.make_node("ConstantOfShape", ["shape"], ["w"]), added()])
 
 
+def made_of_whole_numbers() -> onnx.ModelProto:
+    shape = helper.make_node("Constant", [], ["shape"], value_ints=[TERA])
+    return onnx_model([shape, helper.make_node("ConstantOfShape", ["shape"], ["w"]), added()])
+
+
+def made_in_a_function() -> onnx.ModelProto:
+    make = helper.make_node("ConstantOfShape", ["shape"], ["w"])
+    return called_with_defaults(given_constant("shape"), make, added(), given=integers("", TERA))
+
+
+def made_of_a_name_twice() -> onnx.ModelProto:
+    model = made_of_a_constant_node()
+    opsets = [helper.make_opsetid("", 21)]
+    small = helper.make_node("Constant", [], ["shape"], value=integers("", 1))
+    model.functions.append(helper.make_function("own", "f", [], ["shape"], [small], opsets))
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
@@ -104,7 +147,15 @@ def made_of_a_constant_node() -> onnx.ModelProto:
             "sparse tensor 'w' has the shape",
             id="a sparse one in a node",
         ),
+        pytest.param(
+            called_with_defaults(given_constant("w", "sparse_value"), added(), given=sparse(TERA, 2)),
+            "sparse tensor 'w' has the shape",
+            id="a sparse one that a function has by default",
+        ),
         pytest.param(made("ConstantOfShape", "shape"), "ConstantOfShape", id="made of a shape"),
+        pytest.param(made_in_a_function(), "ConstantOfShape", id="the shape is a function's default"),
+        pytest.param(made_of_whole_numbers(), "ConstantOfShape", id="the shape is a node's numbers"),
+        pytest.param(made_of_a_name_twice(), "ConstantOfShape", id="a small shape of the same name"),
         pytest.param(made("Expand", "one", "shape"), "Expand", id="one number made many"),
         pytest.param(made("Tile", "x", "shape"), "Tile", id="the input many times"),
         pytest.param(made_of_a_constant_node(), "ConstantOfShape", id="the shape is a node"),

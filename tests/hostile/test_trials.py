@@ -16,8 +16,14 @@ MIB = 1 << 20
 
 def try_out(format_name: str, artifact: Path) -> None:
     update = PublishModel(ModelId("evil", 1), format_name, Artifact("0" * 64, inline=b""))
-    turns = artifact.with_name("turns")
-    try_load(update, artifact, formats=tuple(FORMATS), deadline=60, max_memory=2048 * MIB, turns=turns)
+    try_load(
+        update,
+        artifact,
+        formats=tuple(FORMATS),
+        deadline=60,
+        max_memory=2048 * MIB,
+        prepared=artifact.with_name("prepared"),
+    )
 
 
 def test_a_model_that_crashes_natively_ends_its_trial_only(tmp_path: Path) -> None:

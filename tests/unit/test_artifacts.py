@@ -273,21 +273,30 @@ class TestBound:
 
 class TestInterruptedFetches:
     @staticmethod
-    def leave(cache: Path, hours: float) -> Path:
+    def leave(cache: Path, seconds: float) -> Path:
         cache.mkdir(mode=0o700)
         path = cache / "fetching-abc"
         path.write_bytes(b"half")
-        then = time.time() - hours * 3600
+        then = time.time() - seconds
         os.utime(path, (then, then))
         return path
 
-    def test_what_is_older_than_a_day_is_removed_at_the_opening(self, cache: Path) -> None:
-        left = self.leave(cache, hours=25)
+    def test_what_is_older_than_a_minute_is_removed_at_the_opening(self, cache: Path) -> None:
+        left = self.leave(cache, seconds=90)
         make_store(cache)
         assert not left.exists()
 
+    def test_a_folder_that_old_is_removed_too(self, cache: Path) -> None:
+        left = self.leave(cache, seconds=90)
+        folder = cache / "fetching-abc-def"
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"half")
+        os.utime(folder, (left.stat().st_mtime,) * 2)
+        make_store(cache)
+        assert not folder.exists()
+
     def test_what_is_younger_may_be_under_way_and_stays(self, cache: Path) -> None:
-        left = self.leave(cache, hours=23)
+        left = self.leave(cache, seconds=5)
         make_store(cache)
         assert left.exists()
 

@@ -70,6 +70,7 @@ def test_an_envelope_is_written_as_java_writes_it(case: Mapping[str, Any]) -> No
 def test_an_event_batch_is_read_as_what_java_wrote_it_from(case: Mapping[str, Any]) -> None:
     batch = decode_events(bytes.fromhex(case["bytes"]))
 
+    assert batch.barrier_follows == case["barrier_follows"]
     assert (batch.kind, batch.shard, batch.earliest, batch.latest) == (
         case["kind"],
         case["shard"],
@@ -88,7 +89,14 @@ def test_an_event_batch_is_written_as_java_writes_it(case: Mapping[str, Any]) ->
         (bytes.fromhex(record["value"]), bytes.fromhex(record["envelope"])) for record in case["records"]
     ]
 
-    written = encode_events(BatchKind(case["kind"]), case["shard"], records, case["earliest"], case["latest"])
+    written = encode_events(
+        BatchKind(case["kind"]),
+        case["shard"],
+        records,
+        case["earliest"],
+        case["latest"],
+        barrier_follows=case["barrier_follows"],
+    )
 
     assert written.hex() == case["bytes"]
 
@@ -108,3 +116,21 @@ def test_a_header_may_be_as_long_as_kafka_lets_it_be() -> None:
     envelope = Envelope("events", 0, 0, 0, None, False, headers)
 
     assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+@pytest.mark.parametrize("key", [None, b"", b"key", b"k" * 300])
+def test_the_key_of_an_event_is_read_from_its_envelope_alone(key: bytes | None) -> None:
+    envelopes = [encode_envelope(Envelope("topic", 0, n, 0, key, False, (("h", b"v"),))) for n in range(2)]
+    batch = decode_events(encode_events(BatchKind.EVENTS, 0, [(b"{}", one) for one in envelopes]))
+
+    assert [batch.key(0), batch.key(1)] == [key, key]
+
+
+def test_a_part_of_a_batch_has_its_events_with_their_envelopes() -> None:
+    envelopes = [encode_envelope(Envelope("t" * n, 0, n, 0, None, False, ())) for n in range(1, 5)]
+    records = [(b"%d" % n, one) for n, one in enumerate(envelopes)]
+    batch = decode_events(encode_events(BatchKind.EVENTS, 0, records))
+
+    part = batch.part([1, 3])
+
+    assert [(value, part.envelope(n)) for n, value in enumerate(part.values)] == [records[1], records[3]]

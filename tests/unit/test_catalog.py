@@ -2,13 +2,23 @@
 
 import hashlib
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfs.errors import ResolveError, UpdateError
-from udfs.models.catalog import Catalog, advance, apply, decode_model, encode_model, newest
-from udfs.models.updates import ActivateModel, Artifact, ModelUpdate, PublishModel, RetiredModel, RetireModel
+from udfs.models.catalog import Catalog, advance, apply, newest
+from udfs.models.catalog_state import decode_model, encode_model
+from udfs.models.updates import (
+    ActivateModel,
+    Artifact,
+    Check,
+    ModelUpdate,
+    PublishModel,
+    RetiredModel,
+    RetireModel,
+)
 from udfs.records import ModelId
 
 NAMES, VERSIONS = ("m", "n"), (1, 2, 3)
@@ -50,7 +60,7 @@ any_updates = settings(deadline=None, derandomize=True)
 @given(updates)
 def test_what_is_active_is_published(given_updates: list[ModelUpdate]) -> None:
     for model in fold(given_updates).models.values():
-        assert set(model.activations) <= set(model.versions)
+        assert {one.version for one in model.activations} <= set(model.versions)
         assert not model.versions.keys() & model.retired.keys()
 
 
@@ -86,6 +96,25 @@ def test_publishing_again_with_the_same_descriptor_changes_nothing() -> None:
     assert fold([publish("m", 1)], once, start=2).models == once.models
 
 
+def by_uri(version: int, uri: str) -> PublishModel:
+    sha256 = hashlib.sha256(b"ten bytes!").hexdigest()
+    return PublishModel(ModelId("m", version), "onnx", Artifact(sha256=sha256, uri=uri))
+
+
+def test_publishing_again_says_where_the_artifact_is_now() -> None:
+    catalog = fold([by_uri(1, "s3://mistyped"), by_uri(2, "s3://models"), by_uri(1, "s3://models")])
+
+    assert catalog.models["m"].versions[1].artifact.uri == "s3://models"
+    assert catalog.models["m"].active == 2
+
+
+def test_an_artifact_that_is_now_inline_is_bounded_as_any_other() -> None:
+    catalog = fold([*(publish("m", version) for version in (1, 2, 3, 4)), by_uri(5, "s3://models")])
+
+    with pytest.raises(UpdateError, match=r"catalog\.max_bytes"):
+        apply(catalog, publish("m", 5), 5, max_bytes=ROOM)
+
+
 @pytest.mark.parametrize("retired_before", [False, True])
 def test_a_version_never_stands_for_two_models(retired_before: bool) -> None:
     catalog = fold([publish("m", 1), publish("m", 2), *([retire("m", 1)] if retired_before else [])])
@@ -115,7 +144,7 @@ def test_what_is_not_published_is_neither_activated_nor_retired(update: ModelUpd
 def test_a_model_is_found_by_its_name_and_by_its_version() -> None:
     catalog = fold([publish("m", 1), publish("m", 2)])
 
-    assert (catalog.resolve("m"), catalog.resolve("m:1")) == (("m", None), ("m", 1))
+    assert (catalog.resolve("m"), catalog.resolve("m:1")) == (ModelId("m", 2), ModelId("m", 1))
 
 
 @pytest.mark.parametrize("reference", ["rose", "m:9", "m:x", "", ":1", "m:"])
@@ -127,3 +156,14 @@ def test_what_is_not_there_is_not_found(reference: str) -> None:
 def test_a_state_of_a_newer_schema_is_refused() -> None:
     with pytest.raises(ValueError, match="has schema 99"):
         decode_model(b'{"name": "m", "schema": 99}')
+
+
+def test_the_state_keeps_a_version_with_nan_in_its_checks() -> None:
+    check = Check([float("nan"), 1], {"y": None})
+    update = msgspec.structs.replace(publish("m", 2), checks=(check,), options={"fields": ["a"]})
+    model = fold([publish("m", 1), update]).models["m"]
+
+    restored = decode_model(encode_model(model))
+
+    assert repr(restored) == repr(model)
+    assert restored.versions[2].identity() == update.identity()

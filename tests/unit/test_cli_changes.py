@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,11 +12,19 @@ import pytest
 from cli.changes import Change, make_change, roll_out
 from cli.control import Control, version_before, warning_of_place
 from cli.reports import EXIT_STATUS, describe_change, progress, report
+from cli.signing import write_key
 from cli.statuses import Statuses
 from connectors.client import Record
-from jobs.config import ArtifactsConfig, JobConfig
+from jobs.config import ArtifactsConfig, JobConfig, KeyConfig, UpdatesConfig
+from tests.loads import Clock, make_serving, plain_load
+from tests.unit.test_serving import FakeScorer
+from udfs.batches import Envelope, encode_envelope
 from udfs.errors import UpdateError
+from udfs.held import HeldEvents
+from udfs.missing import MissingPolicies
 from udfs.models.catalog import Catalog, apply
+from udfs.models.known import KnownCatalog
+from udfs.models.signatures import SigningKey
 from udfs.models.updates import (
     ActivateModel,
     Artifact,
@@ -23,8 +32,12 @@ from udfs.models.updates import (
     PublishModel,
     RetiredModel,
     RetireModel,
+    encode_update,
 )
+from udfs.outputs import OutputLimits
 from udfs.records import ModelId, ModelStatus, Phase
+from udfs.reports import Place
+from udfs.subtask import ScoringSubtask
 
 CONFIG = JobConfig(name="job")
 
@@ -43,6 +56,10 @@ def iris(version: int, *, activate: bool = True, **more: Any) -> PublishModel:
 
 def activation(version: int, **more: Any) -> ActivateModel:
     return ActivateModel(ModelId("iris", version), **more)
+
+
+def retirement(version: int, **more: Any) -> RetireModel:
+    return RetireModel(RetiredModel("iris", version), **more)
 
 
 def said(
@@ -142,6 +159,101 @@ def test_a_switch_at_an_event_time_is_heard_with_that_time() -> None:
     job = ScriptedJob([iris(1), iris(2)], lambda update: by_all(1, "active", effective_from=7))
 
     assert make_change(job, activation(1, effective_from=7), seconds=60).outcome == "everywhere"
+
+
+def real_subtask() -> Answer:
+    """What the only subtask of a job says; its models are loaded at once."""
+    load = plain_load(lambda *_: FakeScorer(), ("onnx",))
+    limits, held = OutputLimits(10_000, 10_000), HeldEvents(30, 3, 1000)
+    subtask = ScoringSubtask(
+        *(Place("job"), make_serving(load), limits, held, MissingPolicies(), None, Clock()),
+        max_batch=(2, 10_000),
+    )
+    subtask.start(Catalog(), KnownCatalog())
+
+    def answer(update: ModelUpdate) -> Sequence[ModelStatus]:
+        offset = subtask.catalog.offset + 1
+        envelope = encode_envelope(Envelope("ms.control", 0, offset, 0, None, False, ()))
+        return subtask.on_update(envelope, encode_update(update)).statuses
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("updates", "update"),
+    [
+        ([], iris(1)),
+        ([iris(1)], iris(2, effective_from=1000)),
+        ([iris(1), iris(2, effective_from=1000)], activation(1, effective_from=500)),
+        ([iris(1), iris(2, effective_from=1000)], activation(2, effective_from=500)),
+        ([iris(1), iris(2, effective_from=1000)], activation(1, effective_from=2000)),
+        ([iris(1), iris(2, effective_from=1000)], activation(1)),
+        ([iris(1), iris(2), activation(1, effective_from=9)], activation(1)),
+        ([iris(1), iris(2, effective_from=1000)], iris(2, effective_from=1000)),
+        ([iris(1), iris(2)], iris(1)),
+        ([iris(1), iris(2)], retirement(1)),
+        ([iris(1), iris(2, effective_from=9)], retirement(1, effective_from=9)),
+        ([iris(1), iris(2)], RetireModel(RetiredModel("iris"), all=True)),
+        ([iris(1), iris(2), retirement(1)], retirement(1)),
+        ([iris(1), iris(2), retirement(1, effective_from=9)], retirement(1, effective_from=9)),
+        ([iris(1), iris(2), retirement(1, effective_from=9)], retirement(1, effective_from=12)),
+        ([iris(1), iris(2), retirement(1, effective_from=9)], retirement(1)),
+    ],
+)
+def test_what_a_subtask_says_of_a_change_is_what_is_waited_for(
+    updates: list[ModelUpdate], update: ModelUpdate
+) -> None:
+    answer = real_subtask()
+    before = [status for one in updates for status in answer(one)]
+    job = ScriptedJob(updates, answer, before)
+
+    assert make_change(job, update, seconds=60).outcome == "everywhere"
+
+
+def test_of_a_model_that_is_gone_already_no_word_is_waited_for() -> None:
+    everything = RetireModel(RetiredModel("iris"), all=True)
+    job = ScriptedJob([iris(1), everything], nobody)
+
+    assert make_change(job, everything, seconds=60).outcome is None
+
+
+def test_a_switch_that_was_replaced_is_no_hindrance_to_retire_what_it_replaced() -> None:
+    answer = real_subtask()
+    updates: list[ModelUpdate] = [iris(1), iris(2), iris(3, effective_from=10)]
+    job = ScriptedJob(updates, answer, [status for one in updates for status in answer(one)])
+
+    for version in (1, 2):
+        make_change(job, RetireModel(RetiredModel("iris", version)), seconds=60)
+
+    assert set(job.catalog().models["iris"].versions) == {2, 3}
+
+
+def test_what_serves_where_the_active_version_failed_is_not_retired() -> None:
+    words = [*by_all(1, "active"), said(2, "active", at=1), said(2, "failed", subtask=1, at=1)]
+    job = ScriptedJob([iris(1), iris(2)], nobody, words)
+
+    with pytest.raises(UpdateError, match=r"it is serving, where iris:2 failed to load or is not loaded yet"):
+        make_change(job, RetireModel(RetiredModel("iris", 1)))
+
+
+@pytest.mark.parametrize(("occurred_on", "sent"), [("2026-11-24T09:00:00Z", 0), ("2026-11-24T11:00:00Z", 1)])
+def test_a_signed_update_that_is_older_than_the_last_is_not_sent(
+    tmp_path: Path, occurred_on: str, sent: int
+) -> None:
+    key = SigningKey.new("ops")
+    file = tmp_path / "key"
+    write_key(key, file)
+    last = "2026-11-24T10:00:00Z"
+    job = ScriptedJob([iris(1)], nobody)
+    job.config = JobConfig(name="job", updates=UpdatesConfig(keys={"ops": KeyConfig(public=key.public())}))
+    job._key = file
+    model = msgspec.structs.replace(job.catalog().models["iris"], signed_on=last)
+    job._catalog = Catalog({"iris": model}, 0)
+
+    with suppress(UpdateError):
+        make_change(job, iris(2, occurred_on=occurred_on))
+
+    assert len(job.sent) == sent
 
 
 def test_a_whole_model_is_waited_for_until_every_version_is_retired() -> None:
@@ -325,6 +437,18 @@ def test_a_change_everywhere_is_status_0(capsys: pytest.CaptureFixture[str]) -> 
     assert status == 0
     assert "published iris:1 and activated it: onnx, inline" in text
     assert "iris:1 is active in all 2 subtasks of job" in text
+
+
+def test_an_artifact_that_was_moved_is_not_said_to_activate_its_version(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = ScriptedJob([iris(1), iris(2)], nobody)
+    moved = Artifact(sha256="1" * 64, uri="s3://models/iris")
+
+    _, text = lines_of(capsys, make_change(job, msgspec.structs.replace(iris(1), artifact=moved)))
+
+    assert "published iris:1: onnx, s3://models/iris" in text
+    assert "it is not active: see `modelstream models activate`" in text
 
 
 def test_a_failure_is_status_1_with_subtask_and_cause(capsys: pytest.CaptureFixture[str]) -> None:

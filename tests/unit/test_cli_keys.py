@@ -232,7 +232,7 @@ def test_a_record_is_signed_also_where_the_configuration_has_no_keys(file: Path)
 
 def test_an_unsigned_record_is_not_made_where_the_job_would_refuse_it(file: Path) -> None:
     with pytest.raises(UpdateError, match="iris: the update is not signed"):
-        sign_record(trusting(file, "updates.require_signature=true"), UPDATE, None)
+        sign_record(trusting(file, "name=fraud", "updates.require_signature=true"), UPDATE, None)
 
 
 def test_a_record_is_not_signed_with_a_key_that_the_job_does_not_know(file: Path, tmp_path: Path) -> None:

@@ -2,9 +2,18 @@
 
 from typing import Any
 
-from cli.model_views import describe_statuses, status_rows, unmentioned
+import pytest
+
+from cli.model_views import (
+    describe_statuses,
+    describe_version,
+    published,
+    status_rows,
+    unmentioned,
+    version_row,
+)
 from udfs.models.catalog import Catalog, apply
-from udfs.models.updates import Artifact, PublishModel
+from udfs.models.updates import ActivateModel, Artifact, PublishModel, RetiredModel, RetireModel
 from udfs.records import ModelId, ModelStatus
 
 
@@ -28,6 +37,60 @@ def catalog(*models: str) -> Catalog:
         update = PublishModel(ModelId.parse(model), "onnx", Artifact(sha256="0" * 64, inline=b""))
         folded = apply(folded, update, offset, max_bytes=0)
     return folded
+
+
+def timed(*activations: tuple[int, int | None]) -> Catalog:
+    folded = Catalog()
+    for offset, (version, since) in enumerate(activations):
+        artifact = Artifact(sha256="0" * 64, inline=b"")
+        update = PublishModel(ModelId("iris", version), "onnx", artifact, effective_from=since)
+        again = ActivateModel(update.model, effective_from=since)
+        folded = apply(folded, again if update.model in folded else update, offset, max_bytes=0)
+    return folded
+
+
+@pytest.mark.parametrize(
+    ("activations", "shown"),
+    [
+        ([(1, None)], ["active"]),
+        ([(1, None), (2, 1000)], ["until 1970-01-01T00:00:01.000Z", "from 1970-01-01T00:00:01.000Z"]),
+        (
+            [(1, None), (2, 1000), (1, 2000)],
+            [
+                "until 1970-01-01T00:00:01.000Z, from 1970-01-01T00:00:02.000Z",
+                "1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z",
+            ],
+        ),
+        ([(1, None), (2, None)], ["", "active"]),
+    ],
+)
+def test_a_version_is_shown_with_the_event_times_in_which_it_is_active(
+    activations: list[tuple[int, int | None]], shown: list[str]
+) -> None:
+    assert [version_row(one)["active"] for one in published(timed(*activations))] == shown
+
+
+@pytest.mark.parametrize(
+    ("since", "shown"),
+    [(None, "until 1970-01-01T00:00:01.000Z, retired"), (0, "retired from 1970-01-01T00:00:00.000Z")],
+)
+def test_a_version_that_is_retired_and_stays_is_shown_so(since: int | None, shown: str) -> None:
+    number = 1 if since is None else 3
+    staged = timed((1, None), (3, 2000), (2, 1000))
+    retired = RetireModel(RetiredModel("iris", number), effective_from=since)
+
+    rows = {row["model"]: row for row in map(version_row, published(apply(staged, retired, 9, max_bytes=0)))}
+
+    assert rows[f"iris:{number}"]["active"] == shown
+
+
+def test_programs_get_the_periods_of_a_version_and_whether_it_is_active_now() -> None:
+    rows = [describe_version(one) for one in published(timed((1, None), (2, 1000)))]
+
+    assert [(row["active"], row["periods"]) for row in rows] == [
+        (False, [{"from": None, "until": 1000}]),
+        (True, [{"from": 1000, "until": None}]),
+    ]
 
 
 def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:

@@ -1,6 +1,7 @@
 """What the status topic says of a job."""
 
 import msgspec
+import pytest
 
 from cli.statuses import Statuses
 from connectors.client import Record
@@ -32,32 +33,34 @@ def said(
     return Record(msgspec.json.encode(one), one.key())
 
 
-def serving(*records: Record) -> set[str]:
+def standing_in_for(active: int, *records: Record) -> set[str]:
     statuses = Statuses()
     statuses.add(records)
-    return {str(model) for model in statuses.serving("job")}
+    return {str(model) for model in statuses.standing_in("job", ModelId("iris", active))}
 
 
-def test_the_version_that_became_active_last_serves() -> None:
-    assert serving(said(1, "active", 1), said(2, "ready", 2), said(2, "active", 3)) == {"iris:2"}
-    assert serving(said(2, "active", 1), said(1, "active", 2)) == {"iris:1"}
+@pytest.mark.parametrize("words", [["failed"], ["loading"], []])
+def test_where_the_active_version_is_not_the_one_before_stands_in_for_it(words: list[Phase]) -> None:
+    active = [said(1, "active", 1), said(1, "active", 1, subtask=1), said(2, "active", 3)]
+
+    assert standing_in_for(2, *active, *(said(2, word, 3, subtask=1) for word in words)) == {"iris:1"}
 
 
-def test_where_a_newer_version_failed_the_older_one_serves() -> None:
-    assert serving(
-        said(1, "active", 1),
-        said(1, "active", 1, subtask=1),
-        said(2, "active", 3),
-        said(2, "failed", 3, subtask=1),
-    ) == {"iris:1", "iris:2"}
+def test_the_version_that_became_active_last_stands_in() -> None:
+    words = [said(2, "active", 1), said(1, "active", 2), said(3, "failed", 3)]
+
+    assert standing_in_for(3, *words) == {"iris:1"}
 
 
-def test_other_jobs_and_retired_versions_do_not_count() -> None:
-    assert serving(said(1, "active", 1), said(1, "retired", 2), said(3, "active", 3, job="other")) == set()
+@pytest.mark.parametrize("switch", [None, 9])
+def test_where_all_have_the_active_version_none_stands_in(switch: int | None) -> None:
+    assert standing_in_for(2, said(1, "active", 1), said(2, "active", 2, switch=switch)) == set()
 
 
-def test_versions_of_event_times_are_no_hindrance() -> None:
-    assert serving(said(1, "active", 1, switch=5), said(2, "active", 2, switch=9)) == set()
+def test_other_jobs_and_retired_versions_stand_in_for_none() -> None:
+    words = [said(1, "active", 1), said(1, "retired", 2), said(3, "active", 3, job="other")]
+
+    assert standing_in_for(2, *words) == set()
 
 
 def highest(*records: Record) -> int | None:

@@ -67,10 +67,11 @@ BOB = "updates.keys.bob.public=EdoyAfb+YHqNjmZpiR4dMkcAA6kVLHgOJEoKe2oz1nI="
 
 
 def test_keys_of_signed_updates_are_known_by_their_ids() -> None:
-    config = read(ALICE, BOB, "updates.keys.bob.models=['fraud-*', iris]", "updates.require_signature=true")
+    required = ("name=fraud", "updates.require_signature=true")
+    config = read(ALICE, BOB, "updates.keys.bob.models=['fraud-*', iris]", *required)
 
     verifier = config.verifier()
-    assert (verifier.job, verifier.topic, verifier.required) == ("modelstream", "ms.control", True)
+    assert (verifier.job, verifier.topic, verifier.required) == ("fraud", "ms.control", True)
     assert [(key.id, key.models) for key in verifier.keys.values()] == [
         ("alice", ()),
         ("bob", ("fraud-*", "iris")),
@@ -93,6 +94,10 @@ def test_by_default_updates_need_no_signature() -> None:
     ("settings", "said"),
     [
         (["updates.require_signature=true"], "updates: require_signature: no update could be signed"),
+        (
+            [ALICE, "updates.require_signature=true"],
+            "name: with updates.require_signature a job needs a name of its own",
+        ),
         (["updates.require_signature=1"], "updates.require_signature: expected `bool`"),
         (["updates.require=true"], "updates.require: unknown key"),
         (["updates.keys.alice="], "updates.keys[...]: expected `object`"),
@@ -132,6 +137,7 @@ WRONG = {
     "artifacts.allow=['ftp://a']": "artifacts: allow:",
     "execution=threads": "execution:",
     "delivery=at-most-once": "delivery:",
+    "lost_transactions=ignore": "lost_transactions:",
     "parallelism=-1": "parallelism:",
     "missing_model=drop": "missing_model:",
     "missing_model.holt=3s": "missing_model.holt: unknown key",

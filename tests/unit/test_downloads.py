@@ -413,6 +413,21 @@ class TestFiles:
         with pytest.raises(ArtifactError, match="symbolic link"):
             download(f"{folder.as_uri()}/x", places, Received(BytesIO(), 100, "x"), 10, {})
 
+    def test_a_link_that_takes_the_place_of_a_checked_folder_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, others = tmp_path / "models" / "iris", tmp_path / "others"
+        for one in (folder, others):
+            one.mkdir(parents=True)
+            (one / "x").write_bytes(b"model")
+        places = AllowedPlaces([folder.parent.as_uri()])
+        location = places.check(f"{folder.as_uri()}/x")
+        folder.rename(tmp_path / "moved")
+        folder.symlink_to(others)
+        monkeypatch.setattr(places, "check", lambda _: location)
+        with pytest.raises(ArtifactError, match="another file took its place"):
+            download(f"{folder.as_uri()}/x", places, Received(BytesIO(), 100, "x"), 10, {})
+
 
 class TestFaultsThatMayPass:
     """They are told from those that stay, because fetching again can help."""

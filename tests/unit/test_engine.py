@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.loads import PlainModels, no_times
 from udfs.engine import Failure, LoadedModel, Scored, score_values
 from udfs.errors import DecodeError, ResolveError, ScoreError
 from udfs.json_values import JsonValue
@@ -53,7 +54,7 @@ def run(values: Sequence[bytes], score: Score = double, default: str | None = No
             raise ResolveError(f"no {reference}")
         return models[reference]
 
-    return score_values(values, serve, default)
+    return score_values(values, PlainModels(serve), no_times(len(values)), default)
 
 
 def outputs(result: Scored) -> Any:
@@ -143,7 +144,7 @@ def test_a_model_that_raises_fails_each_of_its_events_and_no_other() -> None:
         raise MemoryError("too much")
 
     models = {"m": loaded(fail), "n": loaded(double, "n")}
-    bad, good = score_values([event(1), event(2, model="n")], models.__getitem__)
+    bad, good = score_values([event(1), event(2, model="n")], PlainModels(models.__getitem__), no_times(2))
 
     assert "MemoryError: too much" in str(error(bad))
     assert outputs(good) == 4

@@ -28,12 +28,14 @@ MODEL = b"the bytes of a model" * 50
 MAX_BYTES = 10_000
 
 
-def publish(version: int, inline: bytes | None = MODEL, name: str = "iris") -> PublishModel:
+def publish(
+    version: int, inline: bytes | None = MODEL, name: str = "iris", since: int | None = None
+) -> PublishModel:
     if inline is None:
         artifact = Artifact(sha256(MODEL).hexdigest(), uri="s3://models/iris")
     else:
         artifact = Artifact(sha256(inline).hexdigest(), inline=inline)
-    return PublishModel(ModelId(name, version), "onnx", artifact)
+    return PublishModel(ModelId(name, version), "onnx", artifact, effective_from=since)
 
 
 def retire(version: int) -> RetireModel:
@@ -63,9 +65,17 @@ def whole_value(folded: KnownCatalog, model: ModelId) -> bytes:
 
 names = st.sampled_from(["iris", "wine"])
 numbers = st.integers(1, 3)
+times = st.none() | st.integers(0, 5)
 values = st.one_of(
-    st.builds(publish, numbers, st.sampled_from([None, MODEL, MODEL * 5, b""]), names).map(encode_update),
-    st.builds(lambda name, number: ActivateModel(ModelId(name, number)), names, numbers).map(encode_update),
+    st.builds(publish, numbers, st.sampled_from([None, MODEL, MODEL * 5, b""]), names, times).map(
+        encode_update
+    ),
+    st.builds(
+        lambda name, number, since: ActivateModel(ModelId(name, number), effective_from=since),
+        names,
+        numbers,
+        times,
+    ).map(encode_update),
     st.builds(lambda name, number: RetireModel(RetiredModel(name, number)), names, numbers).map(
         encode_update
     ),
@@ -144,6 +154,17 @@ def test_of_retired_versions_no_bytes_are_kept() -> None:
 
     assert (folded.refused, list(folded.published)) == ((), [ModelId("iris", 59)])
     assert folded.catalog.inline_bytes() == len(MODEL) + 1
+
+
+def test_of_a_version_that_an_activation_lets_go_nothing_is_kept() -> None:
+    folded = fold_updates(
+        *(publish(1), publish(2, since=100), publish(3, since=200)),
+        retire(2),
+        ActivateModel(ModelId("iris", 1)),
+    )
+
+    assert list(folded.catalog.models["iris"].versions) == [1, 3]
+    assert list(folded.published) == [ModelId("iris", 1), ModelId("iris", 3)]
 
 
 def test_of_many_refused_records_the_newest_are_whole_and_all_are_known(
@@ -236,10 +257,3 @@ def test_the_publication_of_each_version_of_the_catalog_is_known_and_no_other(to
     }
     for model, publication in folded.published.items():
         assert whole_value(folded, model) == topic[publication.offset]
-
-
-def test_an_update_with_an_event_time_is_refused_rather_than_followed_at_another() -> None:
-    folded = fold_updates(publish(1), ActivateModel(ModelId("iris", 1), effective_from=5))
-
-    assert [one.offset for one in folded.refused] == [1]
-    assert "effective_from" in folded.refused[0].message

@@ -1,5 +1,7 @@
 """What the ledger of loads remembers of a version over the deaths of the processes that load it."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,17 +13,22 @@ import pytest
 
 from udfs.errors import ArtifactError, ModelCrashedError, ModelLoadError
 from udfs.models import load_ledger
+from udfs.models.artifacts import ArtifactSettings, ArtifactStore
 from udfs.models.load_ledger import LoadLedger
 from udfs.models.trial import Trial
+from udfs.models.updates import Artifact
 
 ONE, OTHER = "1" * 64, "2" * 64
 TRIAL = Trial(memory_bytes=5_000_000, load_ms=12.5)
+EMPTY = hashlib.sha256(b"").hexdigest()
+LIBRARY = "onnxruntime 1.32.0"
 DAY = 24 * 60 * 60.0
 
 ATTEMPT = """
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from udfs.models.artifacts import ArtifactSettings, ArtifactStore
 from udfs.models.load_ledger import LoadLedger
 with ExitStack() as attempts:
     for identity in sys.argv[2:]:
@@ -32,9 +39,9 @@ with ExitStack() as attempts:
 
 
 @contextmanager
-def loading(folder: Path, *identities: str) -> Iterator[subprocess.Popen[bytes]]:
+def loading(folder: Path, *identities: str, source: str = ATTEMPT) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is loading versions, until it is killed or its input ends."""
-    command = (sys.executable, "-c", ATTEMPT, str(folder), *identities)
+    command = (sys.executable, "-c", source, str(folder), *identities)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -149,6 +156,11 @@ class TestDeaths:
             raise ModelLoadError("no model")
         assert ledger.deaths(ONE) == 1
 
+    def test_an_attempt_that_was_let_go_is_no_death(self, ledger: LoadLedger, tmp_path: Path) -> None:
+        with ledger.attempt(ONE) as let_go:
+            let_go()
+            assert list((tmp_path / "loads").iterdir()) == []
+
     def test_attempts_that_ended_leave_no_files(self, ledger: LoadLedger, tmp_path: Path) -> None:
         with ledger.attempt(ONE):
             pass
@@ -157,25 +169,103 @@ class TestDeaths:
 
 class TestTrials:
     def test_a_version_without_a_trial_has_not_passed(self, ledger: LoadLedger) -> None:
-        assert ledger.passed(ONE) is None
+        assert ledger.passed(ONE, LIBRARY) is None
 
     def test_a_trial_that_was_passed_is_remembered(self, ledger: LoadLedger, tmp_path: Path) -> None:
-        ledger.record_trial(ONE, TRIAL)
-        assert LoadLedger(tmp_path).passed(ONE) == TRIAL
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
+        assert LoadLedger(tmp_path).passed(ONE, LIBRARY) == TRIAL
 
     def test_a_trial_is_that_of_its_version_alone(self, ledger: LoadLedger) -> None:
-        ledger.record_trial(ONE, TRIAL)
-        assert ledger.passed(OTHER) is None
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
+        assert ledger.passed(OTHER, LIBRARY) is None
 
     def test_other_code_tries_again(self, ledger: LoadLedger, monkeypatch: pytest.MonkeyPatch) -> None:
-        ledger.record_trial(ONE, TRIAL)
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
         monkeypatch.setattr(load_ledger, "CODE_VERSION", "0" * 16)
-        assert ledger.passed(ONE) is None
+        assert ledger.passed(ONE, LIBRARY) is None
+
+    def test_another_library_tries_again(self, ledger: LoadLedger) -> None:
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
+        assert ledger.passed(ONE, "onnxruntime 1.33.0") is None
+
+    def test_what_was_written_without_a_library_tries_again(self, ledger: LoadLedger, tmp_path: Path) -> None:
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
+        path = tmp_path / "loads" / f"{ONE}.json"
+        entry = json.loads(path.read_bytes())
+        del entry["library"]
+        path.write_text(json.dumps(entry))
+        assert ledger.passed(ONE, LIBRARY) is None
+
+    def test_a_version_that_passed_its_trial_has_two_more_deaths(self, ledger: LoadLedger) -> None:
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
+        for _ in range(3):
+            ledger.record_death(ONE)
+        ledger.check(ONE)
+        ledger.record_death(ONE)
+        with pytest.raises(ModelCrashedError, match="4 times"):
+            ledger.check(ONE)
 
     def test_a_trial_and_deaths_are_remembered_beside_each_other(self, ledger: LoadLedger) -> None:
-        ledger.record_trial(ONE, TRIAL)
+        ledger.record_trial(ONE, TRIAL, LIBRARY)
         ledger.record_death(ONE)
-        assert (ledger.passed(ONE), ledger.deaths(ONE)) == (TRIAL, 1)
+        assert (ledger.passed(ONE, LIBRARY), ledger.deaths(ONE)) == (TRIAL, 1)
+
+
+class TestTurns:
+    def test_one_has_its_turn_at_a_time(self, ledger: LoadLedger, tmp_path: Path) -> None:
+        with ledger.turn(never), pytest.raises(TimeoutError), LoadLedger(tmp_path).turn(give_up):
+            pass
+
+    def test_the_next_has_its_turn_afterwards(self, ledger: LoadLedger, tmp_path: Path) -> None:
+        with ledger.turn(never):
+            pass
+        with LoadLedger(tmp_path).turn(never):
+            pass
+
+    def test_a_process_that_dies_loses_its_turn(self, ledger: LoadLedger, tmp_path: Path) -> None:
+        source = ATTEMPT.replace(".attempt(identity)", ".turn(lambda: None)")
+        with loading(tmp_path, ONE, source=source) as process:
+            with pytest.raises(TimeoutError), ledger.turn(give_up):
+                pass
+            process.kill()
+        with ledger.turn(never):
+            pass
+
+    def test_a_file_that_can_not_be_is_an_error_that_says_where(
+        self, ledger: LoadLedger, tmp_path: Path
+    ) -> None:
+        (tmp_path / "loads" / "trial.lock").mkdir(parents=True)
+        with pytest.raises(ArtifactError, match=r"loads: Is a directory; see art"), ledger.turn(never):
+            pass
+
+
+def never() -> None:
+    raise AssertionError("nobody else has the turn")
+
+
+def give_up() -> None:
+    raise TimeoutError
+
+
+class TestFolders:
+    @pytest.fixture(autouse=True)
+    def umask_of_a_group(self) -> Iterator[None]:
+        before = os.umask(0o002)
+        yield
+        os.umask(before)
+
+    def test_the_cache_is_the_users_own_whoever_makes_it_first(self, tmp_path: Path) -> None:
+        cache = tmp_path / "some" / "cache"
+        LoadLedger(cache).check(ONE)
+        ArtifactStore(ArtifactSettings(folder=str(cache), max_bytes=10)).fetch(Artifact(EMPTY, inline=b""))
+        assert (cache.stat().st_mode & 0o777, (cache / "loads").stat().st_mode & 0o777) == (0o700, 0o700)
+
+    @pytest.mark.parametrize("folder", ["cache", "cache/loads"])
+    def test_a_ledger_that_others_may_change_is_refused(self, tmp_path: Path, folder: str) -> None:
+        ledger = LoadLedger(tmp_path / "cache")
+        (tmp_path / folder).chmod(0o770)
+        with pytest.raises(ArtifactError, match=f"{folder}: others may write there"):
+            ledger.check(ONE)
 
 
 class TestFiles:
@@ -188,7 +278,7 @@ class TestFiles:
     ) -> None:
         ledger.record_death(ONE)
         (tmp_path / "loads" / f"{ONE}.json").write_bytes(content)
-        assert (ledger.deaths(ONE), ledger.passed(ONE)) == (0, None)
+        assert (ledger.deaths(ONE), ledger.passed(ONE, LIBRARY)) == (0, None)
         ledger.record_death(ONE)
         assert ledger.deaths(ONE) == 1
 

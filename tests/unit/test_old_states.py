@@ -9,9 +9,12 @@ import pytest
 
 from udfs.errors import UpdateError
 from udfs.held import HeldEvent, HeldEvents
-from udfs.models.catalog import Catalog, Model, apply, decode_model
+from udfs.models.catalog import Catalog, Model, apply
+from udfs.models.catalog_state import decode_model, encode_model
+from udfs.models.timeline import Activation
 from udfs.models.updates import Artifact, Check, PublishModel
 from udfs.records import ModelId
+from udfs.scored import ScoredEvents
 
 SCHEMA_1 = Path(__file__).parent / "states" / "schema-1"
 MODELS = ("gone", "iris", "rose", "staged")
@@ -29,6 +32,10 @@ def catalog() -> Catalog:
 @pytest.mark.parametrize(("name", "active"), [("iris", 1), ("rose", 1), ("staged", None), ("gone", None)])
 def test_the_version_that_was_active_is_active(name: str, active: int | None) -> None:
     assert read_model(name).active == active
+
+
+def test_what_was_active_before_is_still_so_where_the_active_version_fails() -> None:
+    assert read_model("iris").activations == (Activation(2), Activation(1))
 
 
 @pytest.mark.parametrize(
@@ -88,9 +95,9 @@ def test_publishing_again_what_a_state_holds_is_no_change(catalog: Catalog, name
 
 def test_held_events_are_kept_in_order_with_the_time_that_they_waited() -> None:
     assert HeldEvents.decode((SCHEMA_1 / "held.jsonl").read_text().splitlines()) == [
-        HeldEvent("lily", b'{"id": 1}', b"\x01\x00envelope one", waited=4.5),
-        HeldEvent("lily:2", b"\xff not UTF-8", b"envelope two", waited=11.5),
-        HeldEvent("lily", '{"id": "é"}'.encode(), b"", waited=2.5),
+        HeldEvent("lily", b'{"id": 1}', b"\x01\x00envelope one", waited=4.5, schema=1),
+        HeldEvent("lily:2", b"\xff not UTF-8", b"envelope two", waited=11.5, schema=1),
+        HeldEvent("lily", '{"id": "é"}'.encode(), b"", waited=2.5, schema=1),
     ]
 
 
@@ -98,4 +105,78 @@ def test_a_time_that_an_old_event_waited_counts() -> None:
     waiting = HeldEvents(seconds=12, max_events=10, max_bytes=1000)
     waiting.add(HeldEvents.decode((SCHEMA_1 / "held.jsonl").read_text().splitlines()), now=0.0)
 
-    assert [event.reference for event in waiting.take_expired(now=1.0)] == ["lily:2"]
+    assert [event.reference for event in waiting.take(lambda _, is_due: is_due, 1.0)] == ["lily:2"]
+
+
+SCHEMA_2 = SCHEMA_1.with_name("schema-2")
+
+
+def read_model_2(name: str) -> Model:
+    return decode_model((SCHEMA_2 / f"{name}.json").read_bytes())
+
+
+def test_the_event_times_at_which_versions_become_active_are_kept() -> None:
+    assert read_model_2("iris").timeline == (Activation(1), Activation(2, 1000), Activation(3, 2000))
+
+
+def test_what_was_active_before_the_timeline_still_comes_before_it() -> None:
+    written = (SCHEMA_2 / "iris.json").read_bytes()
+
+    model = decode_model(written.replace(b'"timeline":[[1,null],', b'"timeline":['))
+
+    assert model.activations == (Activation(1), Activation(2, 1000), Activation(3, 2000))
+    assert model.timeline == (Activation(1), Activation(2, 1000), Activation(3, 2000))
+
+
+def test_a_version_that_leaves_from_a_time_on_still_leaves() -> None:
+    assert read_model_2("iris").leaving == {2: 2500}
+
+
+def test_the_time_of_the_last_signed_update_is_kept() -> None:
+    assert read_model_2("rose").signed_on == "2026-02-03T04:05:06Z"
+
+
+def test_the_times_of_held_events_are_kept() -> None:
+    assert HeldEvents.decode((SCHEMA_2 / "held.jsonl").read_text().splitlines()) == [
+        HeldEvent("lily", b'{"id": 1}', b"\x01\x00envelope one", waited=4.5, time=1234),
+        HeldEvent("lily:2", b"\xff not UTF-8", b"envelope two", waited=11.5, time=-1),
+    ]
+
+
+def test_the_highest_event_times_are_kept() -> None:
+    scored = ScoredEvents()
+
+    scored.adopt((SCHEMA_2 / "highest-event-times.jsonl").read_text().splitlines())
+
+    assert scored.highest == {"iris": 900, "rose": 77}
+
+
+SCHEMA_3 = SCHEMA_1.with_name("schema-3")
+
+
+def read_model_3(name: str) -> Model:
+    return decode_model((SCHEMA_3 / f"{name}.json").read_bytes())
+
+
+def test_the_activations_of_a_model_are_kept_in_their_order() -> None:
+    model = read_model_3("iris")
+
+    assert model.activations == (Activation(1), Activation(2, 1000), Activation(4, 3000), Activation(3, 2000))
+    assert model.timeline == (Activation(1), Activation(2, 1000), Activation(3, 2000))
+
+
+def test_that_older_periods_are_forgotten_is_kept() -> None:
+    assert (read_model_3("rose").has_forgotten, read_model_3("iris").has_forgotten) == (True, False)
+
+
+def test_versions_that_left_with_their_period_are_still_retired() -> None:
+    rose = read_model_3("rose")
+
+    assert (set(rose.versions), set(rose.retired)) == ({2, 3}, {1})
+
+
+@pytest.mark.parametrize("name", ["iris", "rose"])
+def test_a_state_of_this_schema_is_written_as_it_was_read(name: str) -> None:
+    written = (SCHEMA_3 / f"{name}.json").read_bytes()
+
+    assert encode_model(decode_model(written)) == written

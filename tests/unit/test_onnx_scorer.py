@@ -337,6 +337,13 @@ class TestLoading:
             load(model)
         assert "\n" not in str(caught.value)
 
+    def test_an_operator_whose_name_is_no_text_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(double("n", 2).SerializeToString().replace(b"\x03Add", b"\x03\x80dd"))
+
+        with pytest.raises(ModelLoadError):
+            load_scorer("onnx", path, {})
+
     def test_operators_without_a_version_are_refused(self, load: Load) -> None:
         model = double("n", 2)
         del model.opset_import[:]
@@ -363,3 +370,54 @@ class TestLoading:
             "assert not {'tensorflow', 'pypmml', 'titus', 'pandas', 'pyflink'} & sys.modules.keys()"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def dropout(**constants: Any) -> onnx.ModelProto:
+    """Keeps half of x, where it is told to train."""
+    inputs = ["x", "ratio", "training"][: 1 + len(constants)]
+    return build([node("Dropout", inputs, ["y"])], [("x", FLOAT, ["n", 2])], [("y", FLOAT, None)], constants)
+
+
+def drawing(operator: str, **attributes: Any) -> onnx.ModelProto:
+    return build([node(operator, ["x"], ["y"], **attributes)], [("x", FLOAT, ["n", 2])], [("y", FLOAT, None)])
+
+
+def random_shape() -> onnx.ModelProto:
+    nodes = [node("RandomNormal", [], ["r"], shape=[2], seed=1.0), node("Add", ["x", "r"], ["y"])]
+    return build(nodes, [("x", FLOAT, ["n", 2])], [("y", FLOAT, None)])
+
+
+class TestRandomNumbers:
+    @pytest.mark.parametrize(
+        "model",
+        [
+            random_shape(),
+            drawing("RandomUniformLike"),
+            drawing("RandomNormalLike", seed=1.0),
+            build(
+                [node("Multinomial", ["x"], ["y"], sample_size=1)],
+                [("x", FLOAT, ["n", 2])],
+                [("y", TensorProto.INT32, None)],
+            ),
+            drawing("Bernoulli"),
+            dropout(ratio=np.float32(0.5), training=np.bool_(True)),
+        ],
+        ids=["shape", "uniform", "normal", "multinomial", "bernoulli", "dropout"],
+    )
+    @pytest.mark.parametrize("options", [{}, {"batch_axis": "none"}])
+    def test_a_model_that_draws_them_has_state(
+        self, load: Load, model: onnx.ModelProto, options: dict[str, JsonValue]
+    ) -> None:
+        assert load(model, **options).stateful
+
+    @pytest.mark.parametrize(
+        "model",
+        [
+            double("n", 2),
+            dropout(ratio=np.float32(0.5)),
+            dropout(ratio=np.float32(0.5), training=np.bool_(0)),
+        ],
+        ids=["no dropout", "dropout", "dropout that does not train"],
+    )
+    def test_other_models_have_none(self, load: Load, model: onnx.ModelProto) -> None:
+        assert not load(model).stateful

@@ -169,9 +169,21 @@ def test_end_runs_when_the_engine_is_closed(tmp_path: Path, caplog: pytest.LogCa
     path.write_text(json.dumps({**FOLD, "end": [{"log": ["tally"], "namespace": "sum"}]}))
     scorer = load(path, {})
     scorer.score_batch([1, 2])
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         scorer.close()
-    assert "sum: 3.0" in caplog.text
+    assert "'sum': 3.0" in caplog.text
+
+
+def test_what_a_document_logs_of_its_inputs_is_for_debugging_short_and_one_line(
+    load_document: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = load_document(engine([{"log": ["input"]}, "input"], "string", "string"))
+    with caplog.at_level(logging.DEBUG):
+        score_one(scorer, "first\nsecond" + 1000 * "x")
+    (record,) = [one for one in caplog.records if "first" in one.getMessage()]
+    assert record.levelno == logging.DEBUG
+    assert "\n" not in record.getMessage()
+    assert len(record.getMessage()) < 350
 
 
 def test_an_error_at_the_end_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -254,6 +266,11 @@ def test_a_loop_that_never_ends_fails_its_input(load_document: Load) -> None:
 def test_a_loop_that_never_ends_fails_the_load_when_it_is_in_begin(load_document: Load) -> None:
     with pytest.raises(ModelLoadError, match="timeout"):
         load_document(engine(["input"], begin=[{"while": True, "do": [1]}], options={"timeout": 50}))
+
+
+def test_a_document_has_no_more_time_than_others(load_document: Load) -> None:
+    scorer = load_document(engine(["input"], options={"timeout": 10**9}))
+    assert scorer._engine.options.timeout == 10_000
 
 
 @pytest.mark.parametrize("options", [{}, {"timeout": 0}, {"timeout": -1}])

@@ -7,9 +7,12 @@ import pytest
 from connectors import kafka
 from connectors.kafka import TopicContents, TopicDescription
 from jobs.config import JobConfig, TopicsConfig, load_config
-from jobs.preflight import check_supported, check_topics, read_catalog
+from jobs.preflight import check_topics, read_catalog
 from udfs.batches import BatchKind, Envelope, decode_events, encode_envelope, encode_events
 from udfs.errors import ConfigError
+from udfs.models.timeline import Activation
+from udfs.models.updates import Artifact, PublishModel, encode_update
+from udfs.records import ModelId
 
 USUAL = {"max.message.bytes": "1048588", "message.timestamp.type": "CreateTime"}
 CONTROL = {**USUAL, "cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -113,20 +116,20 @@ def test_a_control_topic_of_many_chunks_is_folded_to_its_end(monkeypatch: pytest
     assert [one.value for one in known.refused] == [b"junk 0", b"junk 1", b"junk 2"]
 
 
-@pytest.mark.parametrize(
-    ("setting", "named"),
-    [
-        ("events.time_field=at", "events.time_field"),
-        ("missing_models={iris: hold}", "missing_models"),
-        ("loading.trial_process=false", "loading"),
-        ("loaded_models.idle=5s", "loaded_models"),
-    ],
-)
-def test_a_setting_that_the_job_would_not_follow_is_refused(setting: str, named: str) -> None:
-    with pytest.raises(ConfigError, match=f"^{named}: jobs of this version do not follow"):
-        check_supported(load_config(None, [setting]))
+def test_the_catalog_of_the_start_has_as_many_periods_as_the_configuration_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def updates(properties: Mapping[str, str], topic: str) -> Iterator[TopicContents]:
+        records = []
+        for version in (1, 2, 3):
+            artifact = Artifact("0" * 64, inline=b"")
+            update = PublishModel(ModelId("m", version), "onnx", artifact, effective_from=version)
+            envelope = encode_envelope(Envelope(topic, 0, version, 0, None, False, ()))
+            records.append((encode_update(update), envelope))
+        yield TopicContents(decode_events(encode_events(BatchKind.EVENTS, 0, records)), 4)
 
+    monkeypatch.setattr(kafka, "read_topic_to_end", updates)
 
-@pytest.mark.parametrize("setting", ["name=fraud", "loading=blocking", "loaded_models.max=3"])
-def test_a_setting_that_the_job_follows_is_taken(setting: str) -> None:
-    check_supported(load_config(None, [setting]))
+    known = read_catalog(load_config(None, ["catalog.max_periods=2"]))
+
+    assert known.catalog.models["m"].timeline == (Activation(2, 2), Activation(3, 3))

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from udfs.errors import ArtifactError, ModelLoadError, ModelstreamError, ResolveError
+from tests.loads import make_serving, plain_load
+from udfs.errors import (
+    Absence,
+    ArtifactError,
+    ModelCrashedError,
+    ModelLoadError,
+    ModelstreamError,
+    ResolveError,
+)
 from udfs.json_values import JsonValue
+from udfs.models.catalog import Catalog
 from udfs.models.serving import Serving
 from udfs.models.updates import (
     ActivateModel,
@@ -65,7 +74,7 @@ def files() -> Files:
 
 @pytest.fixture
 def serving(files: Files) -> Serving:
-    return Serving(files.fetch, files.load, formats=("fake",), max_loaded=2, max_catalog_bytes=10_000)
+    return make_serving(plain_load(files.load, ("fake",), files.fetch), max_loaded=2)
 
 
 def publish(
@@ -81,13 +90,15 @@ def sha256(update: PublishModel) -> str:
 
 
 def follow(serving: Serving, *updates: ModelUpdate) -> list[ModelstreamError]:
-    """Follow updates; the errors of those that had one."""
+    """Follow updates; the errors of those that were refused, or whose version failed."""
     errors = []
     for update in updates:
         try:
             serving.update(update, serving.catalog.offset + 1)
         except ModelstreamError as error:
             errors.append(error)
+        if not isinstance(update, RetireModel) and (failure := serving.failure(update.model)):
+            errors.append(failure)
     return errors
 
 
@@ -99,7 +110,7 @@ def test_a_published_version_serves_and_says_so(serving: Serving) -> None:
     assert follow(serving, publish(1)) == []
 
     assert str(serving.serve("m")) == "m:1"
-    assert says(serving) == [("m:1", "ready"), ("m:1", "active")]
+    assert says(serving) == [("m:1", "loading"), ("m:1", "ready"), ("m:1", "active")]
     assert says(serving) == []
 
 
@@ -114,6 +125,15 @@ def test_a_version_that_fails_leaves_the_running_one_serving(
     assert str(error) in str(errors[0])
     assert str(serving.serve("m")) == "m:1"
     assert ("m:2", "failed") in says(serving)
+
+
+def test_of_a_version_that_crashed_the_cause_says_so(serving: Serving, files: Files) -> None:
+    files.broken[sha256(publish(1))] = ModelCrashedError("m:1 ended its process 2 times")
+
+    follow(serving, publish(1))
+
+    (failed,) = [change for change in serving.take_changes() if change.status == "failed"]
+    assert failed.cause == "crashed: m:1 ended its process 2 times"
 
 
 def test_publishing_it_again_tries_again(serving: Serving, files: Files) -> None:
@@ -152,6 +172,11 @@ def test_the_least_recently_used_is_closed_but_never_what_serves(serving: Servin
 def test_what_was_closed_is_loaded_again_on_demand(serving: Serving, files: Files) -> None:
     follow(serving, publish(1), publish(2), publish(3))
 
+    with pytest.raises(ResolveError) as being_loaded:
+        serving.serve("m:1")
+    serving.poll()
+
+    assert being_loaded.value.absence is Absence.LOADING
     assert str(serving.serve("m:1")) == "m:1"
     assert len(files.loaded) == 4
 
@@ -201,12 +226,25 @@ def test_a_model_that_goes_whole_is_no_longer_found(serving: Serving) -> None:
 
 
 def test_after_a_restart_the_newest_activation_that_loads_serves(files: Files) -> None:
-    first = Serving(files.fetch, files.load, formats=("fake",), max_loaded=2, max_catalog_bytes=10_000)
+    first = make_serving(plain_load(files.load, ("fake",), files.fetch), max_loaded=2)
     files.broken[sha256(publish(2))] = ModelLoadError("damaged")
     follow(first, publish(1), publish(2))
 
-    again = Serving(files.fetch, files.load, formats=("fake",), max_loaded=2, max_catalog_bytes=10_000)
+    again = make_serving(plain_load(files.load, ("fake",), files.fetch), max_loaded=2)
     again.start(first.catalog)
 
     assert str(again.serve("m")) == "m:1"
     assert isinstance(again.failure(ModelId("m", 2)), ModelLoadError)
+
+
+def test_a_start_takes_back_what_was_said_of_versions_that_are_not_loaded_or_gone(files: Files) -> None:
+    first = make_serving(plain_load(files.load, ("fake",), files.fetch))
+    follow(
+        first, publish(1), publish(2), publish(3), RetireModel(RetiredModel("m", 1)), publish(1, "of-a-key")
+    )
+    trusted = Catalog({"m": first.catalog.models["m"]}, first.catalog.offset)
+
+    again = make_serving(plain_load(files.load, ("fake",), files.fetch))
+    again.start(trusted, first.catalog)
+
+    assert dict(says(again)) == {"m:1": "retired", "m:2": "closed", "m:3": "active", "of-a-key:1": "retired"}

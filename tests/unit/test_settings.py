@@ -16,6 +16,7 @@ from jobs.settings import (
     statuses_settings,
 )
 from udfs.outputs import OutputLimits
+from udfs.records import ModelId
 
 LIMITS = OutputLimits(prediction_bytes=1000, dead_letter_bytes=2000)
 KAFKA = (
@@ -70,6 +71,11 @@ def test_outcomes_are_written_by_the_producers_properties() -> None:
     )
 
 
+@pytest.mark.parametrize(("lost", "accepts"), [("fail", False), ("accept", True)])
+def test_lost_transactions_are_accepted_where_that_is_asked_for(lost: str, accepts: bool) -> None:
+    assert outcomes_settings(config(f"lost_transactions={lost}")).accept_lost_transactions is accepts
+
+
 def test_two_jobs_have_transactions_of_their_own() -> None:
     one, other = (outcomes_settings(config(f"name={name}")) for name in ("fraud", "churn"))
 
@@ -108,11 +114,15 @@ def test_the_heartbeat_is_in_milliseconds() -> None:
 
 
 def test_a_subtask_is_told_the_bounds_of_what_it_keeps() -> None:
-    asked = config("models.max_loaded=3", "catalog.max_bytes=5MiB", "models.default=iris", "name=fraud")
+    asked = config(
+        *("models.max_loaded=3", "catalog.max_bytes=5MiB", "catalog.max_periods=7"),
+        *("models.default=iris", "name=fraud"),
+    )
     settings = serving_settings(asked, LIMITS)
 
     assert (settings.job, settings.default_model) == ("fraud", "iris")
-    assert (settings.max_loaded, settings.max_catalog_bytes) == (3, 5 * 1024**2)
+    assert (settings.loaded.versions, settings.max_catalog_bytes) == (3, 5 * 1024**2)
+    assert settings.max_periods == 7
     assert settings.limits == LIMITS
 
 
@@ -126,8 +136,23 @@ def test_events_without_their_model_are_held_for_a_time_and_within_bounds() -> N
     assert serving_settings(asked, LIMITS).hold == (120.0, 5, 3072)
 
 
-def test_where_a_missing_model_is_a_dead_letter_nothing_is_held() -> None:
-    assert serving_settings(config("missing_model=dead-letter"), LIMITS).hold is None
+def test_each_model_has_its_policy_for_when_it_is_missing() -> None:
+    asked = config("missing_model=dead-letter", "missing_models={a: hold, b: {fallback: 'c:2'}}")
+    missing = serving_settings(asked, LIMITS).missing
+
+    assert [missing.of(name) for name in ("a", "a:7", "b", "other")] == [
+        *("hold", "hold"),
+        ModelId("c", 2),
+        "dead-letter",
+    ]
+    assert [missing.holds(name) for name in ("a", "b", "other")] == [True, False, False]
+
+
+def test_blocking_loads_have_no_process_of_their_own() -> None:
+    blocking, usual = (serving_settings(config(*one), LIMITS) for one in (["loading=blocking"], []))
+
+    assert (blocking.loads_beside, blocking.loading.trial_process) == (False, False)
+    assert (usual.loads_beside, usual.loading.trial_process) == (True, True)
 
 
 def test_artifacts_come_from_where_the_configuration_says() -> None:

@@ -36,6 +36,12 @@ def notes(path: Path) -> tuple[str, ...]:
     return tuple(scorer.notes)
 
 
+def is_stateful(path: Path) -> bool:
+    scorer: Any = load_scorer("tensorflow", path, {})
+    scorer.close()
+    return bool(scorer.stateful)
+
+
 def double(path: Path, prefix: str = "") -> Path:
     """A model of one float a record, ``y = 2 x``."""
     spec = tf.TensorSpec([None], tf.float32, name="x")
@@ -395,10 +401,44 @@ def test_a_model_that_counts_its_events_has_state(tmp_path: Path) -> None:
         tmp_path / "m.zip", lambda x: {"y": x + module.seen.assign_add(1.0)}, [spec], module=module
     )
 
-    scorer: Any = load_scorer("tensorflow", path, {})
-    scorer.close()
+    assert is_stateful(path)
 
-    assert scorer.stateful
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: x + tf.random.uniform([1], seed=1),
+        lambda x: x + tf.random.normal([1]),
+        lambda x: x + tf.random.truncated_normal([1]),
+        lambda x: x + tf.random.gamma([1], 2.0),
+        lambda x: x + tf.random.poisson([1], 2.0),
+        lambda x: x + tf.cast(tf.random.categorical([[0.5, 0.5]], 1)[0], tf.float32),
+        lambda x: x + 0 * tf.random.shuffle(tf.constant([1.0, 2.0]))[0],
+        lambda x: x + tf.map_fn(lambda _: tf.random.uniform([]), x),
+        lambda x: x + tf.cast(tf.timestamp(), tf.float32),
+    ],
+)
+def test_a_model_that_draws_random_numbers_has_state(tmp_path: Path, draw: Callable[[Any], Any]) -> None:
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    assert is_stateful(saved_model(tmp_path / "m.zip", lambda x: {"y": draw(x)}, [spec]))
+
+
+def test_a_model_with_a_generator_of_its_own_has_state(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.generator = tf.random.Generator.from_seed(1)
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    path = saved_model(
+        tmp_path / "m.zip", lambda x: {"y": x + module.generator.uniform([1])}, [spec], module=module
+    )
+    assert is_stateful(path)
+
+
+def test_numbers_that_only_a_seed_decides_are_no_state(tmp_path: Path) -> None:
+    spec = tf.TensorSpec([None], tf.float32, name="x")
+    path = saved_model(
+        tmp_path / "m.zip", lambda x: {"y": x + tf.random.stateless_truncated_normal([1], [1, 2])}, [spec]
+    )
+    assert not is_stateful(path)
 
 
 def test_a_restore_operation_that_does_more_is_refused(tmp_path: Path) -> None:
@@ -436,6 +476,18 @@ def test_a_lambda_layer_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelLoadError, match="Lambda layer"):
         load_scorer("tensorflow", tmp_path / "lambda.keras", {})
+
+
+def test_what_only_saving_a_model_again_needs_is_not_loaded(tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="sum")]).save(tmp_path / "m.keras")
+    scorer: Any = load_scorer("tensorflow", tmp_path / "m.keras", {})
+    loaded = scorer._runner._session.graph.as_graph_def()
+    scorer.close()
+    operations = {node.op for function in loaded.library.function for node in function.node_def}
+    assert "RestoreV2" in operations
+    assert "SaveV2" not in operations
 
 
 def test_a_keras_file_that_names_foreign_code_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,7 +28,7 @@ class Tries:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.turns = folder / "cache" / "turns"
+        self.prepared = folder / "prepared"
 
     def poison(
         self,
@@ -47,7 +48,7 @@ class Tries:
             formats=formats,
             deadline=deadline,
             max_memory=max_memory,
-            turns=self.turns,
+            prepared=self.prepared,
             is_cancelled=is_cancelled,
             load_scorer=load_scorer,
         )
@@ -59,7 +60,7 @@ class Tries:
             formats=["onnx", "pfa", "pmml", "tensorflow"],
             deadline=120,
             max_memory=max_memory,
-            turns=self.turns,
+            prepared=self.prepared,
         )
 
 
@@ -91,6 +92,24 @@ def is_there(pid: int) -> bool:
 
 def all_gone(pids: list[int]) -> bool:
     return not any(map(is_there, pids))
+
+
+@contextmanager
+def tries_in_a_process(folder: Path, does: str) -> Iterator[subprocess.Popen[bytes]]:
+    program = (
+        "import sys; from pathlib import Path; from tests.unit.test_trial import Tries; "
+        "Tries(Path(sys.argv[1])).poison(sys.argv[2])"
+    )
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        (sys.executable, "-c", program, str(folder), does),
+        env={**os.environ, "PYTHONPATH": root},
+        start_new_session=True,
+    ) as parent:
+        try:
+            yield parent
+        finally:
+            parent.kill()
 
 
 class TestGoodVersions:
@@ -196,31 +215,6 @@ class TestLimits:
         with pytest.raises(ModelLoadError, match=r"^m:1: its trial was cancelled$"):
             tries.poison("starts children and hangs", is_cancelled=lambda: bool(started()))
 
-    def test_one_trial_runs_at_a_time_and_waiting_is_bounded(
-        self, tries: Tries, started: Callable[[], list[int]]
-    ) -> None:
-        ended = threading.Event()
-
-        def hang() -> None:
-            with pytest.raises(ModelLoadError, match="cancelled"):
-                tries.poison("starts children and hangs", is_cancelled=ended.is_set)
-
-        thread = threading.Thread(target=hang)
-        thread.start()
-        try:
-            wait_until(started, what="the first trial")
-            with pytest.raises(ModelLoadError, match=r"not loaded in 0.3 s"):
-                tries.poison("good", deadline=0.3)
-        finally:
-            ended.set()
-            thread.join()
-        tries.poison("good")
-
-    def test_a_file_of_turns_that_can_not_be_is_an_error_that_says_where(self, tries: Tries) -> None:
-        tries.turns.mkdir(parents=True)
-        with pytest.raises(ModelLoadError, match=r"turns: Is a directory; see artifacts.cache_folder"):
-            tries.poison("good")
-
 
 class TestNothingIsLeft:
     @pytest.mark.parametrize(
@@ -237,6 +231,36 @@ class TestNothingIsLeft:
         assert len(pids) == 2
         wait_until(lambda: all_gone(pids), what="the end of what it started")
 
+    @pytest.mark.parametrize("does", ["leaves files", "leaves files and crashes"])
+    def test_the_files_that_a_model_leaves_are_gone(
+        self, tries: Tries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str
+    ) -> None:
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        with suppress(ModelCrashedError):
+            tries.poison(does)
+        assert list(temporary.iterdir()) == []
+
+    def test_what_a_model_starts_ends_also_where_the_parent_is_killed(
+        self, tmp_path: Path, started: Callable[[], list[int]]
+    ) -> None:
+        with tries_in_a_process(tmp_path, "starts children and hangs") as parent:
+            pids = wait_until(started, what="the trial")
+            parent.kill()
+        wait_until(lambda: all_gone(pids), what="the end of what it started")
+
+    def test_what_a_model_starts_ends_also_where_it_ended_what_watches_it(
+        self, tries: Tries, started: Callable[[], list[int]]
+    ) -> None:
+        with pytest.raises(ModelLoadError, match="what watches it has ended"):
+            tries.poison("ends what watches it and starts children and hangs")
+        wait_until(lambda: all_gone(started()), what="the end of what it started")
+
+    def test_a_flood_of_reports_is_no_end_of_memory(self, tries: Tries) -> None:
+        with pytest.raises(ModelCrashedError):
+            tries.poison("floods its reports")
+
     def test_no_descriptor_is_left(self, tries: Tries) -> None:
         me = psutil.Process()
         before = me.num_fds()
@@ -246,28 +270,18 @@ class TestNothingIsLeft:
         assert me.num_fds() == before
 
     def test_a_trial_ends_with_its_parent(self, tmp_path: Path, started: Callable[[], list[int]]) -> None:
-        program = (
-            "import sys; from pathlib import Path; from tests.unit.test_trial import Tries; "
-            "Tries(Path(sys.argv[1])).poison('says who it is and hangs')"
-        )
-        root = str(Path(__file__).parents[2])
-        with subprocess.Popen(
-            (sys.executable, "-c", program, str(tmp_path)),
-            env={**os.environ, "PYTHONPATH": root},
-            start_new_session=True,
-        ) as parent:
-            try:
-                [trial] = wait_until(started, what="the trial")
-            finally:
-                parent.kill()
+        with tries_in_a_process(tmp_path, "says who it is and hangs") as parent:
+            [trial] = wait_until(started, what="the trial")
+            parent.kill()
         wait_until(lambda: all_gone([trial]), what="the end of the trial")
 
 
 class TestTheProcess:
-    def test_it_is_the_first_to_go_when_memory_runs_out_and_gives_way_and_dumps_no_core(
+    def test_it_takes_what_others_leave_of_a_core_goes_first_when_memory_runs_out_and_dumps_none(
         self, tries: Tries
     ) -> None:
-        tries.poison("tells of its process", Check(None, {"nice": 10, "oom_score_adj": 1000, "core": 0}))
+        told = {"nice": 10, "cores": 1, "oom_score_adj": 1000, "core": 0}
+        tries.poison("tells of its process", Check(None, told))
 
     @pytest.mark.parametrize("executable", ["", "/usr/bin/java"])
     def test_it_is_found_where_another_program_embeds_python(

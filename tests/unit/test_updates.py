@@ -222,6 +222,10 @@ BAD_PUBLICATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"checks": [{"data": 1, "outputs": 1, "tolerance": float("nan")}]},
         "`$.checks[0].tolerance`",
     ),
+    "a tolerance without end": (
+        {"checks": [{"data": 1, "outputs": 1, "tolerance": float("inf")}]},
+        "`$.checks[0]`",
+    ),
     "a tolerance as text": (
         {"checks": [{"data": 1, "outputs": 1, "tolerance": "0.1"}]},
         "`$.checks[0].tolerance`",
@@ -341,3 +345,32 @@ def test_an_identity_is_the_sha256_of_sorted_compact_json() -> None:
     )
 
     assert update.identity() == hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("part", ["data", "outputs"])
+def test_nan_infinity_and_null_make_different_versions(part: str) -> None:
+    values = (None, float("nan"), float("inf"), float("-inf"), "NaN")
+    versions = [published(checks=[{"data": 1, "outputs": 1, part: [value]}]) for value in values]
+
+    assert len({version.identity() for version in versions}) == len(values)
+
+
+def test_nan_in_a_check_is_written_as_it_was_read() -> None:
+    update = published(checks=[{"data": [float("nan")], "outputs": 1}])
+
+    again = decode_update(encode_update(update))
+
+    assert isinstance(again, PublishModel)
+    assert again.identity() == update.identity()
+
+
+@pytest.mark.parametrize("depth", [200, 990, 996])
+def test_an_update_nested_too_deeply_to_be_written_everywhere_is_refused(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    value = (
+        '{"type": "publish_model", "model": {"name": "m", "version": 1}, "format": "onnx", '
+        f'"artifact": {{"sha256": "{"0" * 64}", "inline": ""}}, "options": {{"o": {nested}}}}}'
+    )
+
+    with pytest.raises(UpdateError, match="nested more than 200 deep"):
+        decode_update(value.encode())

@@ -3,9 +3,12 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import NoReturn
 
+import psutil
 import pytest
 
+from udfs import worker
 from udfs.code_version import CODE_VERSION
 from udfs.worker import check_code_version, settle_memory
 
@@ -48,3 +51,24 @@ def test_what_an_earlier_attempt_left_behind_is_freed_at_the_next_start() -> Non
     settle_memory()
 
     assert gone() is None
+
+
+class Ending(psutil.Process):
+    """A process that ends between two questions."""
+
+    def is_running(self) -> bool:
+        return True
+
+    def status(self) -> NoReturn:
+        raise psutil.NoSuchProcess(self.pid)
+
+
+def test_a_task_manager_that_ends_while_it_is_asked_for_ends_its_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
+
+    worker._watch(Ending())  # what runs in its thread
+
+    assert ended == [1]

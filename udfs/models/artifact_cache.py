@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 import weakref
@@ -17,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _UNFINISHED = "fetching-"
-_UNFINISHED_SECONDS = 24 * 60 * 60.0
+_UNFINISHED_SECONDS = 60.0
+"""A file that is older and that nobody holds was left: whoever makes one locks it at once."""
 _ARTIFACT = re.compile("[0-9a-f]{64}")
 
 
@@ -157,11 +159,17 @@ def _sha256(descriptor: int) -> str:
 
 
 def _remove_unused(path: Path) -> bool:
-    """Remove a file unless someone holds it. Only under the folder's lock."""
+    """Remove a file or a folder unless someone holds it. Only under the folder's lock."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
     return True

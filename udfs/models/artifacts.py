@@ -1,9 +1,12 @@
 """Artifacts: a model's bytes as a local file, always checked against their sha256."""
 
+import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -11,6 +14,7 @@ from udfs.errors import ArtifactError
 from udfs.models.artifact_cache import ArtifactCache
 from udfs.models.downloads import Received, download
 from udfs.models.places import AllowedPlaces, shown
+from udfs.models.private_folder import make_private
 from udfs.models.updates import Artifact
 
 
@@ -48,6 +52,11 @@ class ArtifactStore:
         self._cache = ArtifactCache(self._folder, settings.cache_max_bytes)
         self._places = AllowedPlaces(settings.allow, settings.allow_private_addresses)
 
+    @property
+    def folder(self) -> Path:
+        """Where artifacts are kept."""
+        return self._folder
+
     def fetch(self, artifact: Artifact) -> Path:
         """The artifact as a local file, which stays until the next call; fetched where it is not there yet.
 
@@ -57,25 +66,57 @@ class ArtifactStore:
         """
         if artifact.uri is not None:
             self._places.check(artifact.uri)  # also where its bytes are here already
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_folder()
+        with self._writable():
             if artifact.uri is not None:
                 path = self._cache.take(artifact.sha256)
                 if path is not None and path.stat().st_size <= self._settings.max_bytes:
                     return path
             return self._keep(artifact)
-        except OSError as error:
-            path = self._folder / artifact.sha256
-            raise ArtifactError(f"{path}: {error.strerror}; see artifacts.cache_folder") from error
 
-    def _check_folder(self) -> None:
-        status = self._folder.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise ArtifactError(
-                f"{self._folder}: others may write there, and could change what was checked; "
-                f"see artifacts.cache_folder"
-            )
+    def take(self, sha256: str) -> Path | None:
+        """A file that is in the folder, which stays until the next call; None where it is not there.
+
+        Raises:
+            ArtifactError: the folder can't be used.
+        """
+        with self._writable():
+            return self._cache.take(sha256)
+
+    @contextmanager
+    def new_file(self) -> Iterator[BinaryIO]:
+        """A file to write; it is gone afterwards, unless it was kept.
+
+        Raises:
+            ArtifactError: the folder can't be used.
+        """
+        with self._writable(), self._cache.new_file() as file:
+            yield file
+
+    def keep(self, file: BinaryIO, sha256: str) -> Path:
+        """Keep a new file, which stays until the next call.
+
+        Args:
+            file: written whole.
+            sha256: what is said of its bytes.
+
+        Raises:
+            ArtifactError: it has other bytes, or the folder can't be used.
+        """
+        with self._writable():
+            with open(file.name, "rb") as written:
+                actual = hashlib.file_digest(written, "sha256").hexdigest()
+            if actual != sha256:
+                raise ArtifactError(f"what a trial made has the sha256 {actual}, not {sha256} as it says")
+            return self._cache.keep(file, sha256)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            make_private(self._folder)
+            yield
+        except OSError as error:
+            path = error.filename or self._folder
+            raise ArtifactError(f"{path}: {error.strerror}; see artifacts.cache_folder") from error
 
     def _keep(self, artifact: Artifact) -> Path:
         settings = self._settings

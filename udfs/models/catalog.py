@@ -5,34 +5,55 @@ Updates are idempotent: folding one twice changes nothing the second time.
 """
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 import msgspec
 
-from udfs.errors import ResolveError, UpdateError
+from udfs.errors import Absence, ResolveError, UpdateError
+from udfs.models.timeline import BEGINNING, Activation, appended, boundaries_of, bounded, holding, timeline_of
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
 from udfs.records import ModelId
 
-STATE_SCHEMA = 1
+STATE_SCHEMA = 3
 """Version of the JSON that the state holds. A later one must read every earlier one."""
+
+MAX_PERIODS = 50
+"""Most periods of a model's timeline, unless the configuration says another number."""
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model: its published versions, which were retired, and in which order they were activated."""
+    """A model: its published versions, which were retired, and which is active when."""
 
     name: str
     versions: Mapping[int, PublishModel] = {}
     retired: Mapping[int, str] = {}
     """Retired versions and their identity: a version's number never stands for two models."""
-    activations: tuple[int, ...] = ()
-    """Published versions by their last activation, the active one last."""
+    activations: tuple[Activation, ...] = ()
+    """Of published versions, in the order of their updates; none that a later one of its version replaces."""
     offset: int = -1
     """Offset of the last update that changed the model."""
+    signed_on: str | None = None
+    """When the last signed update of the model was made, as it says."""
+    leaving: Mapping[int, int | None] = {}
+    """Versions that are retired and still published: from which event time on; None: they score the
+    events of their times in the timeline alone."""
+    has_forgotten: bool = False
+    """Whether the timeline had earlier periods, which are forgotten."""
     schema: int = STATE_SCHEMA
 
     @property
+    def timeline(self) -> tuple[Activation, ...]:
+        """What is active when, by event time; only the first may be without a time."""
+        return timeline_of(self.activations)
+
+    @property
     def active(self) -> int | None:
-        """The version that the catalog wants to serve."""
-        return self.activations[-1] if self.activations else None
+        """The version that the catalog wants to serve, of the latest events."""
+        return self.activations[-1].version if self.activations else None
+
+    def inline_bytes(self) -> int:
+        """Bytes of its inline artifacts."""
+        return sum(len(version.artifact.inline or b"") for version in self.versions.values())
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -47,18 +68,19 @@ class Catalog(msgspec.Struct, frozen=True):
         model = self.models.get(model_id.name)
         return model is not None and model_id.version in model.versions
 
-    def resolve(self, reference: str) -> tuple[str, int | None]:
-        """What an event names: ``iris:1`` a published version, ``iris`` whichever is serving.
+    def resolve(self, reference: str, at: int | None = None) -> ModelId:
+        """What an event names: ``iris:1`` a published version, ``iris`` whichever is active.
 
-        Returns:
-            The model's name and the version, None for the one that is serving.
+        Args:
+            reference: a model, or a version.
+            at: the event's time, ms since 1970; None: later than any.
 
         Raises:
-            ResolveError: no such model, or no such version of it.
+            ResolveError: no such model, or no such version of it at that time.
         """
         model = self.models.get(reference)
         if model is not None and model.versions:
-            return reference, None
+            return ModelId(reference, _active_at(model, at))
         try:
             model_id = ModelId.parse(reference)
         except ValueError:
@@ -69,15 +91,28 @@ class Catalog(msgspec.Struct, frozen=True):
             raise ResolveError(
                 f"{model_id} is not published" + (f"; versions of {model_id.name}: {known}" if known else "")
             )
-        return model_id.name, model_id.version
+        if model_id.version in model.leaving:
+            since = model.leaving[model_id.version]
+            if since is None or at is None or at >= since:
+                raise ResolveError(f"{model_id} is retired", Absence.FOR_EVER)
+        return model_id
+
+    def boundaries(self, reference: str) -> tuple[int, ...]:
+        """The event times at which another version, or none, scores what events name, ascending."""
+        model = self.models.get(reference)
+        if model is not None and model.versions:
+            return boundaries_of(model.timeline)
+        try:
+            model_id = ModelId.parse(reference)
+        except ValueError:
+            return ()
+        model = self.models.get(model_id.name)
+        since = model.leaving.get(model_id.version) if model else None
+        return () if since is None else (since,)
 
     def inline_bytes(self) -> int:
         """Bytes of all inline artifacts."""
-        return sum(
-            len(version.artifact.inline or b"")
-            for model in self.models.values()
-            for version in model.versions.values()
-        )
+        return sum(model.inline_bytes() for model in self.models.values())
 
 
 def apply(
@@ -86,7 +121,9 @@ def apply(
     offset: int,
     *,
     max_bytes: int,
+    max_periods: int = MAX_PERIODS,
     serving: Collection[ModelId] = (),
+    signed_on: str | None = None,
 ) -> Catalog:
     """The catalog after an update.
 
@@ -95,8 +132,10 @@ def apply(
         update: the update.
         offset: the update's offset in the control topic.
         max_bytes: most bytes of inline artifacts that the catalog may hold.
-        serving: versions that score now though they may not be active, because a newer one
-            failed to load; they can't be retired alone.
+        max_periods: most periods of a model's timeline; an activation beyond it forgets the oldest.
+        serving: versions that score somewhere in the place of the active one, which failed to load or is
+            not loaded yet; they can't be retired alone.
+        signed_on: when the update was made, where it is signed.
 
     Raises:
         UpdateError: the update is refused.
@@ -105,17 +144,21 @@ def apply(
     model = catalog.models.get(name, Model(name))
     match update:
         case PublishModel():
-            changed = _publish(model, update)
-            grown = len(update.artifact.inline or b"") if changed is not model else 0
-            if grown and catalog.inline_bytes() + grown > max_bytes:
+            changed = _publish(model, update, max_periods)
+            grown = changed.inline_bytes() - model.inline_bytes()
+            if grown > 0 and catalog.inline_bytes() + grown > max_bytes:
                 raise UpdateError(
                     f"{update.model}: the catalog's inline artifacts would exceed catalog.max_bytes "
-                    f"({max_bytes}); retire versions, or publish by URI"
+                    f"({max_bytes}); publish by URI, or retire versions. One that scores events of a time "
+                    f"in the timeline leaves behind it: with the next activation that has no time, or when "
+                    f"catalog.max_periods forgets it"
                 )
         case ActivateModel():
-            changed = _activate(model, update.model)
+            changed = _activate(model, update.model, update.effective_from, max_periods)
         case RetireModel():
             changed = _retire(model, update, serving)
+    if signed_on is not None:
+        changed = msgspec.structs.replace(changed, signed_on=signed_on)
     if changed is model:
         return advance(catalog, offset)
     models = {**catalog.models, name: msgspec.structs.replace(changed, offset=offset)}
@@ -139,72 +182,121 @@ def newest(one: Catalog, other: Catalog) -> Catalog:
     return Catalog(models, max(one.offset, other.offset))
 
 
-def encode_model(model: Model) -> bytes:
-    """A model as the state keeps it: JSON with its schema's version."""
-    return msgspec.json.encode(model)
+def _active_at(model: Model, at: int | None) -> int:
+    timeline = model.timeline
+    active = holding(timeline, at)
+    if active is not None:
+        return active.version
+    if not timeline:
+        raise ResolveError(f"{model.name}: no version is active")
+    first = timeline[0]
+    forgotten = "; older periods are forgotten (catalog.max_periods)" if model.has_forgotten else ""
+    raise ResolveError(
+        f"{model.name}: no version is active at event time {at}; the first is "
+        f"{model.name}:{first.version}, from {first.effective_from} on{forgotten}",
+        Absence.FOR_EVER,
+    )
 
 
-def decode_model(state: bytes) -> Model:
-    """Read a model from the state.
-
-    Raises:
-        ValueError: written by a newer modelstream than this, or no such state.
-    """
-    model = _model_decoder.decode(state)
-    if model.schema > STATE_SCHEMA:
-        raise ValueError(
-            f"the state of model {model.name} has schema {model.schema}, this modelstream reads up to "
-            f"{STATE_SCHEMA}: start the job with the version that wrote it, or a later one"
-        )
-    return model
-
-
-_model_decoder = msgspec.json.Decoder(Model)
-
-
-def _publish(model: Model, update: PublishModel) -> Model:
+def _publish(model: Model, update: PublishModel, max_periods: int) -> Model:
     version, identity = update.model.version, update.identity()
     known = model.versions.get(version)
     known_identity = known.identity() if known else model.retired.get(version)
+    versions = {**model.versions, version: update}
     if known_identity is not None and known_identity != identity:
         raise UpdateError(
             f"{update.model} is already published with another descriptor "
             f"(sha256 {known_identity[:12]}…, this one {identity[:12]}…): use a new version number"
         )
-    if known is not None:
-        return model
+    if known is not None and version not in model.leaving:
+        # Where its artifact is is no part of what a version is.
+        is_moved = known.artifact != update.artifact
+        return msgspec.structs.replace(model, versions=versions) if is_moved else model
     published = msgspec.structs.replace(
         model,
-        versions={**model.versions, version: update},
+        versions=versions,
         retired={number: sha for number, sha in model.retired.items() if number != version},
+        leaving={number: since for number, since in model.leaving.items() if number != version},
     )
-    return _activate(published, update.model) if update.activate else published
+    if not update.activate:
+        return published
+    return _activate(published, update.model, update.effective_from, max_periods)
 
 
-def _activate(model: Model, model_id: ModelId) -> Model:
-    if model_id.version not in model.versions:
+def _activate(model: Model, model_id: ModelId, since: int | None, max_periods: int) -> Model:
+    version = model_id.version
+    if version not in model.versions:
         raise UpdateError(f"{model_id} can't be activated: it is not published")
-    if model.active == model_id.version:
+    if version in model.leaving:
+        raise UpdateError(f"{model_id} can't be activated: it is retired; publish it again first")
+    activations = appended(model.activations, Activation(version, since))
+    if activations == model.activations:
         return model
-    others = tuple(version for version in model.activations if version != model_id.version)
-    return msgspec.structs.replace(model, activations=(*others, model_id.version))
+    kept = bounded(activations, max_periods)
+    forgets = timeline_of(kept) != timeline_of(activations)
+    return _let_go(
+        msgspec.structs.replace(
+            model, activations=kept, has_forgotten=since is not None and (forgets or model.has_forgotten)
+        )
+    )
 
 
 def _retire(model: Model, update: RetireModel, serving: Collection[ModelId]) -> Model:
     if update.all:
-        leaving = set(model.versions)
-    else:
-        assert update.model.version is not None  # the struct sees to it
-        leaving = {update.model.version}
-        _check_can_leave(model, ModelId(model.name, update.model.version), serving)
-    leaving &= set(model.versions)
+        if update.effective_from is not None:
+            raise UpdateError(
+                f"{model.name}: a whole model is retired at once: leave `effective_from` or `all` out"
+            )
+        return _without(model, set(model.versions))
+    version = update.model.version
+    assert version is not None  # the struct sees to it
+    _check_can_leave(model, ModelId(model.name, version), serving)
+    if version not in model.versions:
+        return model
+    since = update.effective_from
+    scores_until = _active_until(model, version)
+    if since is not None and scores_until is not None and scores_until > since:
+        raise UpdateError(
+            f"{model.name}:{version} can't be retired from event time {since} on: it is active until "
+            f"{scores_until}"
+        )
+    if version in model.leaving and model.leaving[version] == since:
+        return model
+    return _let_go(msgspec.structs.replace(model, leaving={**model.leaving, version: since}))
+
+
+def _active_until(model: Model, version: int) -> int | None:
+    """The event time until which a version that is not active now is so; None: it never is."""
+    ends = [
+        after.effective_from
+        for one, after in pairwise(model.timeline)
+        if one.version == version and after.effective_from is not None
+    ]
+    return max(ends, default=None)
+
+
+def _let_go(model: Model) -> Model:
+    """Take out what is retired, as far as no event of a time that the timeline has needs it."""
+    timeline = model.timeline
+    needless = model.leaving.keys() - {one.version for one in timeline}
+    activations = tuple(one for one in model.activations if one.version not in needless)
+    remembered = timeline[0].start if model.has_forgotten else BEGINNING
+    gone = {
+        version for version in needless if (since := model.leaving[version]) is None or since <= remembered
+    }
+    return _without(msgspec.structs.replace(model, activations=activations), gone)
+
+
+def _without(model: Model, leaving: Collection[int]) -> Model:
     if not leaving:
         return model
     return msgspec.structs.replace(
         model,
         versions={number: known for number, known in model.versions.items() if number not in leaving},
         retired={**model.retired, **{number: model.versions[number].identity() for number in leaving}},
-        activations=tuple(version for version in model.activations if version not in leaving),
+        activations=tuple(one for one in model.activations if one.version not in leaving),
+        has_forgotten=model.has_forgotten and model.active not in leaving,
+        leaving={number: since for number, since in model.leaving.items() if number not in leaving},
     )
 
 
@@ -214,10 +306,11 @@ def _check_can_leave(model: Model, model_id: ModelId, serving: Collection[ModelI
     if model.active == model_id.version:
         raise UpdateError(
             f"{model_id} can't be retired: it is active; activate another version first, "
-            f"or retire the whole model with `all`"
+            f"or retire the whole model (`models retire {model.name} --all`)"
         )
-    if model_id in serving:
+    if model_id in serving and model_id.version not in {one.version for one in model.timeline}:
         raise UpdateError(
-            f"{model_id} can't be retired: it is serving, because {model.name}:{model.active} failed to "
-            f"load; activate another version first, or retire the whole model with `all`"
+            f"{model_id} can't be retired: it is serving, where {model.name}:{model.active} failed to load "
+            f"or is not loaded yet; activate another version first, or retire the whole model "
+            f"(`models retire {model.name} --all`)"
         )

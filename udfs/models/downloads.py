@@ -118,13 +118,15 @@ async def _download(
 
 
 async def read_file(location: Location, uri: str, received: Received) -> None:
-    """Read a regular file at its real path: a link that took its place since is refused.
+    """Read a regular file at its real path: a link that took its place since, or a folder's, is refused.
 
     Raises:
         ArtifactError: it can't be read.
     """
     try:
         with open(location.file_path(), "rb", opener=_open_itself) as file:
+            if os.readlink(f"/proc/self/fd/{file.fileno()}") != location.file_path():
+                raise ArtifactError(f"{shown(uri)}: another file took its place")
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ArtifactError(f"{shown(uri)}: not a regular file")

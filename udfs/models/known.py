@@ -7,8 +7,9 @@ import msgspec
 
 from udfs.batches import EventBatch, decode_envelope
 from udfs.errors import ModelstreamError, UpdateError
-from udfs.models.catalog import Catalog, advance, apply
-from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, check_supported, decode_update
+from udfs.models.catalog import MAX_PERIODS, Catalog, advance, apply
+from udfs.models.signatures import ANYBODY, Headers, Verifier, check_newer
+from udfs.models.updates import ModelUpdate, PublishModel, decode_update
 from udfs.records import ModelId
 
 REFUSED_BYTES = 16 * 1024 * 1024
@@ -61,7 +62,12 @@ class KnownCatalog(msgspec.Struct, frozen=True):
 
 
 def fold(
-    records: EventBatch, next_offset: int, max_bytes: int, known: KnownCatalog | None = None
+    records: EventBatch,
+    next_offset: int,
+    max_bytes: int,
+    known: KnownCatalog | None = None,
+    verifier: Verifier = ANYBODY,
+    max_periods: int = MAX_PERIODS,
 ) -> KnownCatalog:
     """Fold control records in their order.
 
@@ -70,6 +76,8 @@ def fold(
         next_offset: the offset behind the last one.
         max_bytes: most bytes of inline artifacts that the catalog may hold.
         known: what the records before them came to, None at the topic's beginning.
+        verifier: what is asked of signatures.
+        max_periods: most periods of a model's timeline.
     """
     known = known or KnownCatalog()
     catalog = known.catalog
@@ -77,34 +85,60 @@ def fold(
     published = {**known.published}
     for index, value in enumerate(records.values):
         envelope = records.envelope(index)
-        offset = decode_envelope(envelope).offset
-        before = catalog
-        catalog, update = fold_one(before, value, offset, max_bytes)
-        if not isinstance(update, UpdateError):
-            try:
-                check_supported(update)
-            except UpdateError as error:
-                catalog, update = advance(before, offset), error
+        record = decode_envelope(envelope)
+        offset = record.offset
+        catalog, update = fold_one(catalog, value, offset, max_bytes, record.headers, verifier, max_periods)
         match update:
             case UpdateError():
                 refused.append(RefusedUpdate(offset, envelope, value, str(update)))
             case PublishModel():
                 kept = catalog.models[update.model.name].versions[update.model.version]
                 published[update.model] = _publication(offset, envelope, value, kept)
-            case RetireModel():
-                published = {model: one for model, one in published.items() if model in catalog}
+    # Any update may let go of a version, not only a retirement.
+    published = {model: one for model, one in published.items() if model in catalog}
     return KnownCatalog(catalog, next_offset, _bounded(refused), published)
 
 
 def fold_one(
-    catalog: Catalog, value: bytes, offset: int, max_bytes: int
+    catalog: Catalog,
+    value: bytes,
+    offset: int,
+    max_bytes: int,
+    headers: Headers = (),
+    verifier: Verifier = ANYBODY,
+    max_periods: int = MAX_PERIODS,
 ) -> tuple[Catalog, ModelUpdate | UpdateError]:
     """The catalog after a control record, and the update, or why it was refused."""
     try:
-        update = decode_update(value)
-        return apply(catalog, update, offset, max_bytes=max_bytes), update
+        update, signed_on = read_update(value, headers, catalog, verifier)
+        after = apply(
+            catalog, update, offset, max_bytes=max_bytes, max_periods=max_periods, signed_on=signed_on
+        )
+        return after, update
     except UpdateError as error:
         return advance(catalog, offset), error
+
+
+def read_update(
+    value: bytes, headers: Headers, catalog: Catalog, verifier: Verifier
+) -> tuple[ModelUpdate, str | None]:
+    """Read a control record that may change a catalog.
+
+    Returns:
+        The update, and where it is signed, when it was made.
+
+    Raises:
+        UpdateError: it is no update, not signed as it must be, or an old signed one sent again.
+    """
+    update = decode_update(value)
+    name = update.model.name
+    if not verifier.check(headers, value, name):
+        return update, None
+    model = catalog.models.get(name)
+    try:
+        return update, check_newer(update.occurred_on, model.signed_on if model else None)
+    except UpdateError as error:
+        raise UpdateError(f"{name}: {error}") from error
 
 
 def _publication(offset: int, envelope: bytes, value: bytes, kept: PublishModel) -> KnownPublication:

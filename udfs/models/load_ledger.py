@@ -9,7 +9,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,11 +17,15 @@ import msgspec
 
 from udfs.code_version import CODE_VERSION
 from udfs.errors import ArtifactError, ModelCrashedError
+from udfs.models.private_folder import make_private
 from udfs.models.trial import Trial
 
 MOST_DEATHS = 2
 """A version whose loading ended so many processes is not tried again."""
+MOST_DEATHS_AFTER_A_TRIAL = 4
+"""The same of one that passed its trial: what ends a job's own process while it loads is seldom its fault."""
 _ATTEMPT = ".attempt"
+_TURN_SECONDS = 0.1
 _FORGET_SECONDS = 30 * 24 * 60 * 60.0
 
 
@@ -33,6 +37,8 @@ class _Entry(msgspec.Struct):
     trial: Trial | None = None
     code_version: str = ""
     """The code that the trial ran."""
+    library: str = ""
+    """What of its format's library the trial ran."""
 
 
 _decoder = msgspec.json.Decoder(_Entry)
@@ -46,18 +52,41 @@ class LoadLedger:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._cache = folder
         self._folder = folder / "loads"
-        self.turns = self._folder / "trial.lock"
-        """The file that trials lock, see `try_load`."""
+        self._turns = self._folder / "trial.lock"
         # Nothing to forget, or nothing that may be forgotten, is no reason not to start.
         with suppress(ArtifactError):
             self._forget_old()
 
     @contextmanager
-    def attempt(self, identity: str) -> Iterator[None]:
+    def turn(self, check: Callable[[], None]) -> Iterator[None]:
+        """Have the only turn of a machine to try a version, once those before have had theirs.
+
+        Args:
+            check: called ten times a second meanwhile; what it raises ends the waiting.
+
+        Raises:
+            ArtifactError: the ledger can't be written.
+        """
+        with self._locked():
+            descriptor = os.open(self._turns, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            while not _lock(descriptor):
+                check()
+                time.sleep(_TURN_SECONDS)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def attempt(self, identity: str) -> Iterator[Callable[[], None]]:
         """While a version is loaded in this process: if the process dies, that counts as a death.
 
         A load that succeeds also takes the deaths before it from the count.
+
+        Yields:
+            What lets the attempt go before its end: from then on a death of the process is not its own.
 
         Raises:
             ArtifactError: the ledger can't be written.
@@ -65,13 +94,17 @@ class LoadLedger:
         with self._locked():
             descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=f"{identity}-", suffix=_ATTEMPT)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+        def let_go() -> None:
+            with suppress(OSError):
+                os.unlink(name)
+
         try:
-            yield
+            yield let_go
             with suppress(ArtifactError):  # what was loaded may serve all the same
                 self._forget_deaths(identity)
         finally:
-            with suppress(OSError):
-                os.unlink(name)
+            let_go()
             os.close(descriptor)
 
     def deaths(self, identity: str) -> int:
@@ -109,32 +142,46 @@ class LoadLedger:
             ArtifactError: the ledger can't be read or written.
         """
         deaths = self.deaths(identity)
-        if deaths >= MOST_DEATHS:
+        if deaths >= MOST_DEATHS and deaths >= self._most_deaths(identity):
             raise ModelCrashedError(
                 f"loading it ended its process {deaths} times, so it is not tried again on this machine; "
                 f"to have it tried again remove {self._path(identity)}"
             )
 
-    def record_trial(self, identity: str, trial: Trial) -> None:
+    def record_trial(self, identity: str, trial: Trial, library: str) -> None:
         """Remember that a version passed its trial.
+
+        Args:
+            identity: the version.
+            trial: what it found.
+            library: the version of its format's library.
 
         Raises:
             ArtifactError: the ledger can't be written.
         """
         with self._locked():
             entry = self._read(identity)
-            entry.trial, entry.code_version = trial, CODE_VERSION
+            entry.trial, entry.code_version, entry.library = trial, CODE_VERSION, library
             self._write(identity, entry)
 
-    def passed(self, identity: str) -> Trial | None:
-        """What a version's trial found on this machine with this code; None where it has not passed one.
+    def passed(self, identity: str, library: str) -> Trial | None:
+        """What a version's trial found on this machine, with this code and this library of its format.
+
+        Returns:
+            None where it has not passed one.
 
         Raises:
             ArtifactError: the ledger can't be read.
         """
         with self._locked():
             entry = self._read(identity)
-        return entry.trial if entry.code_version == CODE_VERSION else None
+        return entry.trial if (entry.code_version, entry.library) == (CODE_VERSION, library) else None
+
+    def _most_deaths(self, identity: str) -> int:
+        with self._locked():
+            entry = self._read(identity)
+        has_passed = entry.trial is not None and entry.code_version == CODE_VERSION
+        return MOST_DEATHS_AFTER_A_TRIAL if has_passed else MOST_DEATHS
 
     def _forget_deaths(self, identity: str) -> None:
         with self._locked():
@@ -173,13 +220,14 @@ class LoadLedger:
         with self._locked():
             for path in self._folder.iterdir():
                 with suppress(FileNotFoundError):
-                    if path != self.turns and path.stat().st_mtime < oldest:
+                    if path != self._turns and path.stat().st_mtime < oldest:
                         _remove_if_dead(path)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._cache)
+            make_private(self._folder)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -188,6 +236,14 @@ class LoadLedger:
                 os.close(descriptor)
         except OSError as error:
             raise ArtifactError(f"{self._folder}: {error.strerror}; see artifacts.cache_folder") from error
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove_if_dead(path: Path) -> bool:

@@ -42,8 +42,8 @@ def load_version(
     try:
         if getattr(scorer, "stateful", False):
             raise ModelLoadError(
-                f"{published.model} keeps state of its own between events, which would not survive a "
-                f"restart of the job; `modelstream score` runs such models"
+                f"{published.model} keeps state of its own between events (draws random numbers, say), which "
+                f"would not survive a restart of the job; `modelstream score` runs such models"
             )
         if published.checks:
             run_checks(scorer, published.checks)

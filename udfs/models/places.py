@@ -17,6 +17,8 @@ _NOT_IN_A_URI = re.compile(r"[\x00-\x20\x7f\\]|[^\x00-\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _MAX_SHOWN = 200
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")))
+"""IPv6 networks whose addresses stand for IPv4 ones, in a way that only the local network knows."""
 _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -195,6 +197,8 @@ def _is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is None and (address.is_site_local or any(address in one for one in _TRANSLATED)):
+            return False
         address = inner or address
     return address.is_global and not address.is_multicast
 

@@ -1,126 +1,165 @@
 """Serving: what one subtask really scores with, which follows the catalog as far as loads succeed."""
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 
 from udfs.engine import LoadedModel
-from udfs.errors import ModelLoadError, ModelstreamError, ResolveError
+from udfs.errors import Absence, ModelstreamError, ResolveError
 from udfs.models import catalog as catalogs
-from udfs.models.catalog import Catalog
-from udfs.models.checks import run_checks
-from udfs.models.updates import Artifact, ModelUpdate, PublishModel, RetireModel
-from udfs.records import ModelId, Phase, ServedModel
-from udfs.scorers import Options, Scorer
+from udfs.models.catalog import Catalog, Model
+from udfs.models.loaded import close_scorer
+from udfs.models.loading import Loader
+from udfs.models.periods import NO_PERIODS, Periods, periods_of
+from udfs.models.pool import LoadedModels
+from udfs.models.status_changes import StatusChange, StatusChanges
+from udfs.models.timeline import Activation
+from udfs.models.updates import ModelUpdate, PublishModel, RetireModel
+from udfs.models.version_loading import LoadedVersion
+from udfs.records import ModelId, ServedModel
 
-Fetch = Callable[[Artifact], Path]
-LoadScorer = Callable[[str, Path, Options], Scorer]
-
-
-class StatusChange(NamedTuple):
-    """What happened to a version in this subtask."""
-
-    model: ModelId
-    status: Phase
-    sha256: str
-    load_ms: float | None = None
-    cause: str | None = None
-    notes: tuple[str, ...] = ()
+NO_CATALOG = Catalog()
 
 
 class Serving:
-    """Loads the versions that the catalog names, and answers which one scores.
+    """Has the versions loaded that the catalog names, and answers which one scores.
 
-    Used by one thread. A version that fails to load never replaces one that works.
+    Used by one thread. What serves goes on serving until another version can take its place; that happens
+    in `update` and `poll` alone, never while a batch is scored.
 
     Args:
-        fetch: brings an artifact to a local file; raises ArtifactError.
-        load_scorer: loads a file with its format's scorer; raises ModelLoadError.
-        formats: formats that may be served.
-        max_loaded: most loaded versions; beyond it the least recently used is closed.
+        loader: loads versions.
+        pool: keeps them.
         max_catalog_bytes: most bytes of inline artifacts in the catalog.
+        max_periods: most periods of a model's timeline.
     """
 
     def __init__(
         self,
-        fetch: Fetch,
-        load_scorer: LoadScorer,
+        loader: Loader,
+        pool: LoadedModels,
         *,
-        formats: Collection[str],
-        max_loaded: int,
         max_catalog_bytes: int,
+        max_periods: int = catalogs.MAX_PERIODS,
     ) -> None:
         self.catalog = Catalog()
         self.changes = 0
         """How often what serves may have changed."""
-        self._fetch = fetch
-        self._load_scorer = load_scorer
-        self._formats = formats
-        self._max_loaded = max_loaded
+        self._loader = loader
+        self._pool = pool
         self._max_catalog_bytes = max_catalog_bytes
-        self._loaded: OrderedDict[ModelId, LoadedModel] = OrderedDict()
+        self._max_periods = max_periods
+        self._loading: set[ModelId] = set()
+        self._arriving: set[ModelId] = set()
+        """Versions that were activated since the start and are not loaded yet."""
+        self._asked_for: set[ModelId] = set()
+        """Versions that events asked for and that have not scored since."""
         self._failed: dict[ModelId, ModelstreamError] = {}
-        self._serving: dict[str, LoadedModel] = {}
-        self._changes: list[StatusChange] = []
+        self._periods: dict[str, Periods] = {}
+        self._said = StatusChanges()
 
-    def start(self, catalog: Catalog) -> None:
-        """Serve a catalog that was folded elsewhere: load each model's active version."""
+    def start(self, catalog: Catalog, earlier: Catalog = NO_CATALOG) -> None:
+        """Serve a catalog that was folded elsewhere: load each model's active version.
+
+        What is not loaded, and what is gone, is said too: what an earlier attempt said of it holds no more.
+
+        Args:
+            catalog: the catalog.
+            earlier: what an earlier attempt followed.
+        """
         self.catalog = catalog
         self.changes += 1
-        for name in catalog.models:
+        for name, model in catalog.models.items():
             self._follow(name)
+            for published in model.versions.values():
+                if published.model not in self._loading:
+                    self._said.closed(published)
+            for number, identity in model.retired.items():
+                self._said.retired(ModelId(name, number), identity, None)
+        for name, model in earlier.models.items():
+            known = catalog.models.get(name, Model(name))
+            for number in model.versions.keys() - known.versions.keys() - known.retired.keys():
+                self._said.retired(ModelId(name, number), model.versions[number].identity(), None)
+        self.poll()
 
-    def update(self, update: ModelUpdate, offset: int) -> None:
-        """Fold an update and load what it asks for.
+    def update(self, update: ModelUpdate, offset: int, signed_on: str | None = None) -> None:
+        """Fold an update and begin to load what it asks for.
+
+        Args:
+            update: the update.
+            offset: its offset in the control topic.
+            signed_on: when it was made, where it is signed.
+
+        Saying again what is so already has the version loaded again where it failed, and its status said.
 
         Raises:
             UpdateError: refused; nothing changed.
-            ArtifactError, ModelLoadError: taken into the catalog, but the version can't be served;
-                what served goes on serving.
         """
-        self.changes += 1
         before = self.catalog
-        serving = {_id_of(model) for model in self._serving.values()}
         self.catalog = catalogs.apply(
-            before, update, offset, max_bytes=self._max_catalog_bytes, serving=serving
+            *(before, update, offset),
+            max_bytes=self._max_catalog_bytes,
+            max_periods=self._max_periods,
+            signed_on=signed_on,
         )
+        self.changes += 1
         name = update.model.name
         if isinstance(update, RetireModel):
-            self._close_retired(before, name)
-            return
-        # Saying it again is how an operator asks for another try.
-        self._failed.pop(update.model, None)
-        self._load(update.model)
+            self._say_retired(update, before)
+        else:
+            self._bring(update.model, before)
         self._follow(name)
-        if update.model in self._failed:
-            raise self._failed[update.model]
+        self._close_unpublished(name)
+        self.poll()
 
-    def serve(self, reference: str) -> LoadedModel:
+    def poll(self) -> None:
+        """Take over what was loaded meanwhile, and close what nothing needs any more."""
+        while told := self._loader.take_told():
+            for published, result in told:
+                self._take(published, result)
+        for model in self._pool.close_idle(self._needed):
+            self._forget(model)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether any version is being loaded."""
+        return bool(self._loading)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a load to end, so long at most; `poll` then takes it over."""
+        self._loader.wait(seconds)
+
+    def boundaries(self, reference: str) -> Sequence[int]:
+        """The event times at which another version scores what events name, ascending."""
+        periods = self._periods.get(reference)
+        return periods.boundaries if periods is not None else self.catalog.boundaries(reference)
+
+    def serve(self, reference: str, at: int | None = None) -> LoadedModel:
         """The version that scores events which name ``iris`` or ``iris:1``.
 
+        Args:
+            reference: what they name.
+            at: their time, ms since 1970: of one period between `boundaries`; None: later than any.
+
         Raises:
-            ResolveError: there is none.
+            ResolveError: there is none; it says whether one is being loaded.
         """
-        model = self._serving.get(reference)
+        periods = self._periods.get(reference, NO_PERIODS)
+        index = periods.at(at)
+        model = periods.models[index]
         if model is not None:
-            return model  # what serves is never closed to make room
-        name, version = self.catalog.resolve(reference)
-        if version is None:
-            active = self.catalog.models[name].active
-            if active is None:
-                raise ResolveError(f"{name}: no version is active")
-            failure = self._failed.get(ModelId(name, active))
-            raise ResolveError(f"{name}: no version is serving; {name}:{active} failed to load: {failure}")
-        model_id = ModelId(name, version)
-        loaded = self._load(model_id)
-        if loaded is None:
-            raise ResolveError(f"{model_id} failed to load: {self._failed[model_id]}")
-        return loaded
+            if index < len(periods.boundaries) - 1 or self._asked_for:
+                self._use(_id_of(model))  # of the last two periods it stays in any case
+            return model
+        model_id = periods.versions[index] or self.catalog.resolve(reference, at)
+        loaded = self._use(model_id)
+        if loaded is not None:
+            return loaded
+        if model_id in self._failed:
+            raise ResolveError(f"{model_id} failed to load: {self._failed[model_id]}", Absence.FAILED)
+        self._asked_for.add(model_id)
+        self._begin(model_id)
+        raise ResolveError(f"{model_id} is being loaded", Absence.LOADING)
 
     def failure(self, model_id: ModelId) -> ModelstreamError | None:
         """Why a version can't be served, None when nothing is known against it."""
@@ -128,115 +167,193 @@ class Serving:
 
     def take_changes(self) -> list[StatusChange]:
         """What happened since the last call."""
-        changes, self._changes = self._changes, []
-        return changes
+        return self._said.take()
 
     def close(self) -> None:
-        """Close every scorer."""
-        for model in self._loaded.values():
-            _close(model.scorer)
-        self._loaded.clear()
-        self._serving.clear()
+        """Close every scorer, and give up what is being loaded."""
+        self._loader.close()
+        self._pool.close()
+        self._periods.clear()
+
+    def _bring(self, model_id: ModelId, before: Catalog) -> None:
+        """See that a version that an update names is loaded."""
+        failed = self._failed.pop(model_id, None)
+        if model_id in self._pool:
+            self._say_again(model_id)
+            return
+        known, now = before.models.get(model_id.name), self.catalog.models[model_id.name]
+        if failed is not None or known is None or known.activations != now.activations:
+            self._arriving.add(model_id)
+        self._begin(model_id)
 
     def _follow(self, name: str) -> None:
-        """Serve the newest activation that loads."""
-        model = self.catalog.models[name]
-        for version in reversed(model.activations):
-            loaded = self._load(ModelId(name, version))
-            if loaded is not None:
-                if self._serving.get(name) is not loaded:
-                    self._serving[name] = loaded
-                    self._say(loaded, "active")
-                return
-        self._serving.pop(name, None)
+        """Serve what a model's activations come to now, and load what scores the last two periods."""
+        before = self._periods.pop(name, NO_PERIODS)
+        model = self.catalog.models.get(name)
+        now = NO_PERIODS
+        if model is not None and model.activations:
+            now = self._periods[name] = self._fold(model, before.log)
+        for one in now.timeline[-2:]:
+            if ModelId(name, one.version) not in self._pool:
+                self._begin(ModelId(name, one.version))
+        self._say_switched(name, before, now)
 
-    def _load(self, model_id: ModelId) -> LoadedModel | None:
-        loaded = self._loaded.get(model_id)
+    def _say_switched(self, name: str, before: Periods, now: Periods) -> None:
+        """Say what has become active, and what is so no more and still there."""
+        was_active = set(before.active)
+        for one in now.active:
+            if one not in was_active:
+                self._said.loaded(self._loaded(name, one.version), "active", one.effective_from)
+        model = self.catalog.models.get(name, Model(name))
+        stays = model.versions.keys() - model.leaving.keys()
+        replaced = {one.version for one in before.active} - {one.version for one in now.active}
+        for version in sorted(replaced & stays):
+            loaded = self._pool.peek(ModelId(name, version))
+            if loaded is not None:
+                self._said.loaded(loaded, "ready")
+
+    def _fold(self, model: Model, before: Sequence[Activation]) -> Periods:
+        log = self._log_of(model, before)
+        return periods_of(model.name, log, self._failed, self._arriving, self._pool.peek)
+
+    def _log_of(self, model: Model, before: Sequence[Activation]) -> Sequence[Activation]:
+        """A model's activations, with those of retired versions that score until another is loaded."""
+        if not any(model_id.name == model.name for model_id in self._arriving):
+            return model.activations
+        *earlier, last = model.activations
+        parting = {
+            one
+            for one in before
+            if one.version not in model.versions and ModelId(model.name, one.version) in self._pool
+        }
+        stays = parting.union(earlier)
+        return (*(one for one in before if one in stays), last)
+
+    def _use(self, model_id: ModelId) -> LoadedModel | None:
+        """A version that is about to score, None where it is not loaded."""
+        loaded = self._pool.use(model_id)
         if loaded is not None:
-            self._loaded.move_to_end(model_id)
-            return loaded
-        if model_id in self._failed:
-            return None
-        published = self.catalog.models[model_id.name].versions[model_id.version]
-        started = time.perf_counter()
-        try:
-            loaded = self._load_now(published, started)
-        except ModelstreamError as error:
-            self._failed[model_id] = error
-            self._changes.append(
-                StatusChange(
-                    model_id, "failed", published.identity(), cause=f"{type(error).__name__}: {error}"
-                )
-            )
-            return None
-        self._make_room()
-        self._loaded[model_id] = loaded
-        self._say(loaded, "ready")
+            self._asked_for.discard(model_id)
         return loaded
 
-    def _load_now(self, published: PublishModel, started: float) -> LoadedModel:
-        if published.format not in self._formats:
-            raise ModelLoadError(
-                f"{published.model}: format {published.format!r} is not allowed here; "
-                f"models.formats: {', '.join(self._formats)}"
-            )
-        try:
-            scorer = self._load_scorer(published.format, self._fetch(published.artifact), published.options)
-        except ModelstreamError:
-            raise
-        except Exception as error:  # the edge to a format's own code
-            raise ModelLoadError(f"{published.model}: {type(error).__name__}: {error}") from error
-        try:
-            if getattr(scorer, "stateful", False):
-                raise ModelLoadError(
-                    f"{published.model} keeps state of its own between events, which would not survive a "
-                    f"restart of the job; `modelstream score` runs such models"
-                )
-            run_checks(scorer, published.checks)
-        except ModelstreamError:
-            _close(scorer)
-            raise
-        served = ServedModel(published.model.name, published.model.version, published.identity())
-        return LoadedModel(
-            served,
-            scorer,
-            msgspec.Raw(msgspec.json.encode(served)),
-            (time.perf_counter() - started) * 1000,
-            tuple(getattr(scorer, "notes", ())),
-        )
+    def _begin(self, model_id: ModelId) -> None:
+        if model_id in self._loading:
+            return
+        self._loading.add(model_id)
+        published = self._published(model_id)
+        assert published is not None  # the catalog names it
+        self._said.loading(published)
+        self._loader.begin(published)
 
-    def _make_room(self) -> None:
-        serving = {_id_of(model) for model in self._serving.values()}
-        for model_id in [*self._loaded]:
-            if len(self._loaded) < self._max_loaded:
-                return
-            if model_id not in serving:
-                _close(self._loaded.pop(model_id).scorer)
+    def _take(self, published: PublishModel, result: LoadedVersion | ModelstreamError | str) -> None:
+        model_id = published.model
+        if isinstance(result, str):
+            self._said.loading(published, result)
+            return
+        self.changes += 1
+        self._loading.discard(model_id)
+        current = self._published(model_id)
+        if current is None:  # retired meanwhile
+            if isinstance(result, LoadedVersion):
+                close_scorer(result.scorer)
+            return
+        if isinstance(result, ModelstreamError) and current.artifact != published.artifact:
+            self._begin(model_id)  # its artifact was said to be elsewhere meanwhile
+            return
+        self._arriving.discard(model_id)
+        if isinstance(result, ModelstreamError):
+            self._failed[model_id] = result
+            self._asked_for.discard(model_id)
+            self._said.failed(published, result)
+        else:
+            self._add(model_id, published.identity(), result)
+        self._follow(model_id.name)
+        self._close_unpublished(model_id.name)
 
-    def _close_retired(self, before: Catalog, name: str) -> None:
-        was = before.models[name].versions if name in before.models else {}
-        now = self.catalog.models[name].versions if name in self.catalog.models else {}
-        for number in was.keys() - now.keys():
+    def _add(self, model_id: ModelId, identity: str, version: LoadedVersion) -> None:
+        served = ServedModel(model_id.name, model_id.version, identity)
+        described = msgspec.Raw(msgspec.json.encode(served))
+        loaded = LoadedModel(served, version.scorer, described, version.load_ms, version.notes)
+        # Loads may end together: none is closed before the events that asked for it are scored.
+        stays = self._kept() | self._asked_for
+        closed = self._pool.add(model_id, loaded, version.memory_bytes, stays)
+        self._said.loaded(loaded, "ready")
+        for one in closed:
+            self._forget(one)
+
+    def _kept(self) -> set[ModelId]:
+        """What scores the events of the last two periods of each model."""
+        return {
+            ModelId(name, one.version)
+            for name, periods in self._periods.items()
+            for one in periods.timeline[-2:]
+        }
+
+    def _needed(self) -> set[ModelId]:
+        """What serves, what a rollback goes back to, and what is staged."""
+        needed = self._kept()
+        for name, model in self.catalog.models.items():
+            activated = [one.version for one in model.activations]
+            staged = model.versions.keys() - set(activated)
+            needed |= {ModelId(name, version) for version in (*_last_two(activated), *staged)}
+        return needed
+
+    def _forget(self, closed: LoadedModel) -> None:
+        """Serve with a version that was closed no more; it is loaded again on demand."""
+        self.changes += 1
+        self._asked_for.discard(_id_of(closed))
+        self._said.loaded(closed, "closed")
+        self._follow(closed.served.name)
+
+    def _say_retired(self, update: RetireModel, before: Catalog) -> None:
+        """Say which versions are retired now, or again that one is."""
+        name = update.model.name
+        model, now = before.models.get(name, Model(name)), self.catalog.models.get(name, Model(name))
+        gone = model.versions.keys() - now.versions.keys()
+        leaving = {number for number in now.leaving if now.leaving[number] != model.leaving.get(number, -1)}
+        again = {number for number in (*now.leaving, *now.retired) if number == update.model.version}
+        for number in sorted(gone | leaving | again):
             model_id = ModelId(name, number)
-            loaded = self._loaded.pop(model_id, None)
-            if loaded is not None:
-                _close(loaded.scorer)
-            self._failed.pop(model_id, None)
-            self._changes.append(StatusChange(model_id, "retired", was[number].identity()))
-        serving = self._serving.get(name)
-        if serving is not None and _id_of(serving).version not in now:
-            del self._serving[name]
+            published = now.versions.get(number)
+            if published is None:
+                self._failed.pop(model_id, None)
+                self._arriving.discard(model_id)
+                self._asked_for.discard(model_id)
+            identity = published.identity() if published else now.retired[number]
+            self._said.retired(model_id, identity, now.leaving.get(number))
 
-    def _say(self, model: LoadedModel, status: Phase) -> None:
-        self._changes.append(
-            StatusChange(_id_of(model), status, model.served.sha256, model.load_ms, notes=model.notes)
-        )
+    def _close_unpublished(self, name: str) -> None:
+        """Close what is retired; what serves until another version is loaded is closed then."""
+        serving = {one.version for one in self._periods.get(name, NO_PERIODS).timeline}
+        for model_id in [one for one in self._pool if one.name == name]:
+            if self._published(model_id) is None and model_id.version not in serving:
+                self._pool.remove(model_id)
+
+    def _published(self, model_id: ModelId) -> PublishModel | None:
+        model = self.catalog.models.get(model_id.name)
+        return model.versions.get(model_id.version) if model else None
+
+    def _loaded(self, name: str, version: int) -> LoadedModel:
+        loaded = self._pool.peek(ModelId(name, version))
+        assert loaded is not None
+        return loaded
+
+    def _say_again(self, model_id: ModelId) -> None:
+        active = [
+            one
+            for one in self._periods.get(model_id.name, NO_PERIODS).active
+            if one.version == model_id.version
+        ]
+        loaded = self._loaded(model_id.name, model_id.version)
+        if active:
+            self._said.loaded(loaded, "active", active[-1].effective_from)
+        else:
+            self._said.loaded(loaded, "ready")
 
 
-def _close(scorer: Scorer) -> None:
-    # The edge to a format's own code: the version is gone either way, and the job must not fail for it.
-    with suppress(Exception):
-        scorer.close()
+def _last_two(versions: Sequence[int]) -> Sequence[int]:
+    """The versions that were activated last and before that."""
+    return [*dict.fromkeys(reversed(versions))][:2]
 
 
 def _id_of(model: LoadedModel) -> ModelId:

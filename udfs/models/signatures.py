@@ -178,6 +178,10 @@ class Verifier(msgspec.Struct, frozen=True):
         return True
 
 
+ANYBODY = Verifier("", "")
+"""Takes every update."""
+
+
 def signed_bytes(job: str, topic: str, value: bytes) -> bytes:
     """What a signature is made of: scheme, job, control topic and value, each as ``LENGTH:BYTES,``.
 

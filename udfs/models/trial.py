@@ -4,7 +4,6 @@ A load may take its process with it (a fault of native code), take all memory, o
 that in the job's place, and leaves no process behind whatever it met.
 """
 
-import fcntl
 import os
 import selectors
 import shutil
@@ -14,27 +13,29 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 from uuid import uuid4
 
 import msgspec
-import psutil
 
 from udfs.errors import ModelCrashedError, ModelLoadError
 from udfs.models.loaded import check_format
-from udfs.models.trial_process import Refused, Report, Request, Started, Trial, resident_bytes
+from udfs.models.trial_process import Refused, Report, Request, Started, Trial
+from udfs.models.trial_watch import MARK, WATCH_SECONDS, end_marked
 from udfs.models.updates import Artifact, PublishModel
+from udfs.temporary_folders import temporary_folder
 
 __all__ = ["Trial", "find_python", "try_load"]
 
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
-_MARK = "MODELSTREAM_TRIAL"
-_WATCH_SECONDS = 0.1
+NICENESS = 10
 _REPORTS = 2
 """That it started, and what it found."""
+_MOST_REPORTED = 1 << 20
+"""Bytes of reports; the model's code may write there too."""
 _PACKAGES = Path(__file__).parents[2]
 _LONGEST_LAST_LINE = 200
 _MOST_LAST_WORDS = 2000
@@ -48,21 +49,22 @@ def try_load(
     formats: Collection[str],
     deadline: float,
     max_memory: int,
-    turns: Path,
+    prepared: Path,
     is_cancelled: Callable[[], bool] = lambda: False,
     load_scorer: str = "udfs.scorers:load_scorer",
 ) -> Trial:
     """Load a version, run its checks and warm it up in a process of its own, and wait for what comes of it.
 
-    The process ends with the calling thread at the latest. One trial runs at a time on a machine.
+    The process ends with the calling thread at the latest.
 
     Args:
         published: the version.
         artifact: its file, local and verified.
         formats: formats that may be served.
-        deadline: seconds that it may take, waiting for its turn included.
+        deadline: seconds that it may take.
         max_memory: bytes of resident memory that the process may use, with all that it starts.
-        turns: a file that trials lock while they run; made where it is not there.
+        prepared: where to write the file that loads in the artifact's place, where the format has such a
+            one; the trial then has its sha256.
         is_cancelled: asked ten times a second; true ends the trial.
         load_scorer: ``module:function`` that loads a file with its format's scorer.
 
@@ -80,24 +82,23 @@ def try_load(
         artifact=str(artifact),
         formats=tuple(formats),
         load_scorer=load_scorer,
+        prepared=str(prepared),
     )
     ends_at = time.monotonic() + deadline
-
-    def check() -> None:
-        if is_cancelled():
-            raise ModelLoadError(f"{published.model}: its trial was cancelled")
-        if time.monotonic() > ends_at:
-            raise ModelLoadError(f"{published.model}: not loaded in {deadline:.3g} s; see loading.deadline")
-
-    with _turn(turns, check), _started(request) as process:
+    with _started(request, max_memory) as process:
         while not process.has_ended():
-            check()
-            if process.resident_bytes() > max_memory:
+            if is_cancelled():
+                raise ModelLoadError(f"{published.model}: its trial was cancelled")
+            if time.monotonic() > ends_at:
+                raise ModelLoadError(
+                    f"{published.model}: not loaded in {deadline:.3g} s; see loading.deadline"
+                )
+            if process.is_too_large():
                 raise ModelLoadError(
                     f"{published.model}: loading it took more than {max_memory} bytes of memory; "
                     f"see loading.max_memory"
                 )
-            process.listen(_WATCH_SECONDS)
+            process.listen(WATCH_SECONDS)
         return process.outcome(str(published.model))
 
 
@@ -119,62 +120,61 @@ def find_python() -> str:
 
 
 @contextmanager
-def _turn(turns: Path, check: Callable[[], None]) -> Iterator[None]:
-    try:
-        turns.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = turns.open("ab")
-    except OSError as error:
-        raise _no_turn(turns, error) from error
-    with file:
-        while not _lock(turns, file):
-            check()
-            time.sleep(_WATCH_SECONDS)
-        yield
-
-
-def _lock(turns: Path, file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise _no_turn(turns, error) from error
-    return True
-
-
-def _no_turn(turns: Path, error: OSError) -> ModelLoadError:
-    return ModelLoadError(f"{turns}: {error.strerror}; see artifacts.cache_folder")
-
-
-@contextmanager
-def _started(request: Request) -> Iterator["_Process"]:
-    """A trial's process; nothing of it is left afterwards."""
-    command = (find_python(), "-P", "-m", "udfs.models.trial_process")
-    mark = uuid4().hex
+def _started(request: Request, max_memory: int) -> Iterator["_Process"]:
+    """A trial's process; nothing of it is left afterwards, neither processes nor files."""
+    python, mark = find_python(), uuid4().hex
     try:
         read_end, write_end = os.pipe()
     except OSError as error:
         raise _not_started(error.strerror) from error
-    with open(read_end, "rb", buffering=0) as reports:
+    with ExitStack() as stack:
+        reports = stack.enter_context(open(read_end, "rb", buffering=0))
         try:
             with tempfile.TemporaryFile() as stdin:  # unlike a pipe, it never lets the writer wait
                 stdin.write(request.encode())
                 stdin.seek(0)
+                files = stack.enter_context(temporary_folder("trial"))
+                environment = {**os.environ, "PYTHONPATH": _module_path()}
                 popen = subprocess.Popen(
-                    (*command, str(write_end), str(os.getpid())),
+                    (python, "-P", "-m", "udfs.models.trial_process", str(write_end), str(os.getpid())),
                     stdin=stdin,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     pass_fds=(write_end,),
                     start_new_session=True,
-                    env={**os.environ, "PYTHONPATH": _module_path(), _MARK: mark},
+                    env={**environment, "TMPDIR": str(files), MARK: mark},
                 )
+            _let_others_go_first(popen.pid)
+            process = stack.enter_context(_Process(stack.enter_context(popen), mark, reports))
+            watch = subprocess.Popen(
+                (python, "-P", "-m", "udfs.models.trial_watch", str(popen.pid), mark, str(max_memory)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env=environment,
+            )
+            _let_others_go_first(watch.pid)
+            process.watched_by(watch)
         except OSError as error:
             raise _not_started(error.strerror) from error
         finally:
             os.close(write_end)
-        with popen, _Process(popen, mark, reports) as process:
-            yield process
+        yield process
+
+
+def _let_others_go_first(pid: int) -> None:
+    """Have a process that has just begun take what others leave of one core, with all its threads to be.
+
+    It is told from here: the imports that a trial begins with take a second of a core.
+
+    Source: https://man7.org/linux/man-pages/man7/sched.7.html ("The autogroup feature": among sessions the
+    nice value of a process counts for nothing, that of its group does)
+    """
+    with suppress(OSError):  # without it the version is tried all the same
+        os.sched_setaffinity(pid, {max(os.sched_getaffinity(pid))})
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
 
 
 def _not_started(why: str | None) -> ModelLoadError:
@@ -199,7 +199,9 @@ class _Process:
     def __init__(self, popen: subprocess.Popen[bytes], mark: str, reports: RawIOBase) -> None:
         self._popen = popen
         self._mark = mark
+        self._watch: subprocess.Popen[bytes] | None = None
         self._reported = bytearray()
+        self._alarm = bytearray()
         self._last_words = bytearray()
         self._selector = selectors.DefaultSelector()
         self._selector.register(reports, selectors.EVENT_READ, self._reported)
@@ -213,13 +215,26 @@ class _Process:
         self._end()
         self._selector.close()
 
+    def watched_by(self, watch: subprocess.Popen[bytes]) -> None:
+        """Have it watched by a process that runs `udfs.models.trial_watch`."""
+        self._watch = watch
+        assert watch.stdout is not None
+        self._selector.register(watch.stdout, selectors.EVENT_READ, self._alarm)
+
     def has_ended(self) -> bool:
         """Whether it said all that it has to say, or is gone."""
-        return self._reported.count(b"\n") == _REPORTS or self._is_gone()
+        said_all = self._reported.count(b"\n") >= _REPORTS or len(self._reported) > _MOST_REPORTED
+        return said_all or self._is_gone()
 
-    def resident_bytes(self) -> int:
-        """The memory that it uses, with all that it started."""
-        return resident_bytes(psutil.Process(self._popen.pid))
+    def is_too_large(self) -> bool:
+        """Whether it uses more memory than it may, with all that it started.
+
+        Raises:
+            ModelLoadError: it runs, and nobody watches it.
+        """
+        if self._reported and self._watch is not None and self._watch.poll() is not None:
+            raise _not_started("what watches it has ended")
+        return bool(self._alarm)
 
     def listen(self, seconds: float) -> bool:
         """Take what it says, waiting so long at most; whether there was something."""
@@ -242,12 +257,12 @@ class _Process:
         while self.listen(0):
             pass
         *lines, _ = self._reported.split(b"\n")
-        match [_decode(line) for line in lines]:
+        match [_decode(line) for line in lines[:_REPORTS]]:
             case [Started(), Trial() as trial]:
                 return trial
             case [Started(), Refused(cause)]:
                 raise ModelLoadError(cause)
-            case [Started()]:
+            case [Started(), *_]:
                 raise ModelCrashedError(
                     f"{model}: loading it ended its trial's process by {self._end_said()}"
                 )
@@ -267,11 +282,14 @@ class _Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
         # What a model starts may have a group of its own, and outlive its parent.
-        for pid in psutil.pids():
-            with suppress(psutil.Error):
-                process = psutil.Process(pid)
-                if process.environ().get(_MARK) == self._mark:
-                    process.kill()
+        if self._watch is None or not self._has_ended_all(self._watch):
+            end_marked(self._mark)
+
+    def _has_ended_all(self, watch: subprocess.Popen[bytes]) -> bool:
+        with suppress(KeyError):
+            self._selector.unregister(watch.stdout or -1)
+        watch.communicate()
+        return watch.returncode == 0
 
     def _end_said(self) -> str:
         code = self._popen.returncode

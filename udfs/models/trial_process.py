@@ -3,10 +3,11 @@
     python -P -m udfs.models.trial_process FD PARENT
 
 reads a request from its standard input and writes reports, one a line, to the file descriptor FD. It is
-the first process that the system ends when memory runs out, gives way to all others, and ends with PARENT.
+the first process that the system ends when memory runs out, and ends with PARENT.
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import resource
@@ -18,16 +19,16 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from udfs.errors import ModelLoadError, ModelstreamError
 from udfs.json_values import read_struct
 from udfs.models.loaded import LoadScorer, close_scorer, load_version
+from udfs.models.trial_watch import resident_bytes
 from udfs.models.updates import PublishModel
-from udfs.scorers import warm_up_imports
+from udfs.records import Sha256
+from udfs.scorers import FORMATS, load_prepared, prepare, warm_up_imports
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
-_NICENESS = 10
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     formats: tuple[str, ...]
     load_scorer: str
     """``module:function``."""
+    prepared: str
+    """Where to write a file that loads with less work, see `udfs.scorers.prepare`."""
 
     def encode(self) -> bytes:
         """As JSON, which keeps NaN and infinity in the data of checks.
@@ -62,6 +65,8 @@ class Trial(msgspec.Struct, frozen=True, tag="passed"):
     """What loading added to the resident memory, its format's library left aside."""
     load_ms: float
     """How long loading and checking took, the import of its format's library left aside."""
+    prepared: Sha256 | None = None
+    """The sha256 of the file that loads in the artifact's place, where there is one."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -73,22 +78,12 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 Report = Started | Trial | Refused
 
 
-def resident_bytes(process: psutil.Process) -> int:
-    """The resident memory of a process and all that it started, as far as they are there."""
-    total = 0
-    with suppress(psutil.NoSuchProcess):
-        for one in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += one.memory_info().rss
-    return total
-
-
 def main() -> None:
     """Try one version and end."""
     reports, parent = int(sys.argv[1]), int(sys.argv[2])
     os.set_inheritable(reports, False)
     _end_with(parent)
-    _give_way()
+    _end_before_others()
     request = read_struct(msgspec.json.Decoder(Request), sys.stdin.buffer.read())
     with open(reports, "wb", buffering=0) as pipe:
         pipe.write(msgspec.json.encode(Started()) + b"\n")
@@ -103,9 +98,9 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def _give_way() -> None:
-    os.nice(_NICENESS)
-    Path("/proc/self/oom_score_adj").write_text("1000")
+def _end_before_others() -> None:
+    with suppress(OSError):  # where /proc can't be written
+        Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported, not dumped
 
 
@@ -114,16 +109,29 @@ def _try(request: Request) -> Trial | Refused:
     load_scorer: LoadScorer = getattr(import_module(module), function)
     with suppress(Exception):  # the edge to a library; loading meets the same fault and reports it
         warm_up_imports([request.published.format])
-    me = psutil.Process()
-    before, started = resident_bytes(me), time.perf_counter()
+    before, started = resident_bytes(os.getpid()), time.perf_counter()
     try:
-        scorer = load_version(request.published, Path(request.artifact), load_scorer, request.formats)
+        prepared = _prepare(request)
+        if prepared is None:
+            path = Path(request.artifact)
+        else:
+            path, load_scorer = Path(request.prepared), load_prepared
+        scorer = load_version(request.published, path, load_scorer, request.formats)
     except ModelstreamError as error:
         return Refused(str(error))
     load_ms = (time.perf_counter() - started) * 1000
-    memory_bytes = max(resident_bytes(me) - before, 0)
+    memory_bytes = max(resident_bytes(os.getpid()) - before, 0)
     close_scorer(scorer)
-    return Trial(memory_bytes, load_ms)
+    return Trial(memory_bytes, load_ms, prepared)
+
+
+def _prepare(request: Request) -> str | None:
+    """The sha256 of the file to load in the artifact's place, where there is one."""
+    artifact, prepared = Path(request.artifact), Path(request.prepared)
+    if request.published.format not in FORMATS or not prepare(request.published.format, artifact, prepared):
+        return None
+    with prepared.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Model updates: the closed union of records that change the catalog."""
 
 import hashlib
+import json
+import math
 from typing import Annotated, Any
 
 import msgspec
 
 from udfs.errors import UpdateError
-from udfs.json_values import read_struct
+from udfs.json_values import has_non_finite, is_nested_deeper, read_struct, write_struct
 from udfs.records import END, EventTime, ModelId, ModelName, Sha256, VersionNumber
 
 FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}" + END)]
@@ -32,6 +34,10 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: Any
     tolerance: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """Largest absolute difference of a number."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.tolerance):
+            raise ValueError("expected a finite `tolerance`")
 
 
 class PublishModel(
@@ -61,15 +67,20 @@ class PublishModel(
     def identity(self) -> str:
         """The sha256 of the canonical descriptor: format, options, the artifact's sha256, checks.
 
-        Canonical is JSON with sorted keys and no white space, UTF-8.
+        Canonical is JSON with sorted keys and no white space, UTF-8; NaN and infinity, which JSON lacks, are
+        written as Python's json module does, with its other habits.
         """
-        descriptor = {
+        descriptor: dict[str, Any] = {
             "format": self.format,
             "options": self.options,
             "artifact": self.artifact.sha256,
             "checks": [msgspec.to_builtins(check) for check in self.checks],
         }
-        return hashlib.sha256(msgspec.json.encode(descriptor, order="deterministic")).hexdigest()
+        if has_non_finite(descriptor):
+            canonical = json.dumps(descriptor, sort_keys=True, separators=(",", ":")).encode()
+        else:
+            canonical = msgspec.json.encode(descriptor, order="deterministic")
+        return hashlib.sha256(canonical).hexdigest()
 
 
 class ActivateModel(
@@ -120,6 +131,9 @@ class RetireModel(
 
 ModelUpdate = PublishModel | ActivateModel | RetireModel
 
+_MOST_NESTED = 200
+"""How deep options and checks may be: whoever writes them again may have less of a stack left."""
+
 _decoder: msgspec.json.Decoder[ModelUpdate] = msgspec.json.Decoder(ModelUpdate)
 
 
@@ -130,26 +144,25 @@ def decode_update(value: bytes) -> ModelUpdate:
         UpdateError: not JSON, or not an update; the text names the path (``$.model.version``).
     """
     try:
-        return read_struct(_decoder, value)
+        update = read_struct(_decoder, value)
+        if isinstance(update, PublishModel):
+            _check_depth(update)
     except msgspec.ValidationError as error:
         raise UpdateError(f"not a model update: {error}") from error
     except ValueError as error:
         raise UpdateError(f"not JSON: {error}") from error
+    return update
 
 
-def check_supported(update: ModelUpdate) -> None:
-    """Refuse what a job does not follow: it would score with another version than the update says.
-
-    Raises:
-        UpdateError: the update has an event time.
-    """
-    if update.effective_from is not None:
-        raise UpdateError(
-            f"{update.reference}: jobs of this version know no `effective_from`; send the update without it, "
-            f"when it should hold"
-        )
+def _check_depth(update: PublishModel) -> None:
+    try:
+        is_too_deep = is_nested_deeper(msgspec.to_builtins(update), _MOST_NESTED)
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        raise UpdateError(f"not a model update: options or checks nested more than {_MOST_NESTED} deep")
 
 
 def encode_update(update: ModelUpdate) -> bytes:
     """Write an update as a control record's value."""
-    return msgspec.json.encode(update)
+    return write_struct(update)

@@ -1,13 +1,26 @@
 """The formats: a lazy registry from a format's name to its module."""
 
 import importlib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from udfs.errors import ModelLoadError
-from udfs.scorers.base import Load, Options, Scorer
+from udfs.scorers.base import Load, Options, Prepare, Scorer
 
-__all__ = ["FORMATS", "Format", "Options", "Scorer", "load_scorer", "warm_up_imports"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Options",
+    "Scorer",
+    "library_version",
+    "load_prepared",
+    "load_scorer",
+    "prepare",
+    "warm_up_imports",
+]
 
 
 class Format(NamedTuple):
@@ -16,13 +29,16 @@ class Format(NamedTuple):
     module: str
     group: str
     requires: tuple[str, ...]
+    """Modules."""
+    distributions: tuple[str, ...]
+    """What the modules are of."""
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format("udfs.scorers.onnx", "onnx", ("onnxruntime", "onnx")),
-    "pfa": Format("udfs.scorers.pfa", "pfa", ("titus",)),
-    "pmml": Format("udfs.scorers.pmml", "pmml", ("pypmml",)),
-    "tensorflow": Format("udfs.scorers.tensorflow", "tensorflow", ("tensorflow",)),
+    "onnx": Format("udfs.scorers.onnx", "onnx", ("onnxruntime", "onnx"), ("onnxruntime", "onnx")),
+    "pfa": Format("udfs.scorers.pfa", "pfa", ("titus",), ("titus2",)),
+    "pmml": Format("udfs.scorers.pmml", "pmml", ("pypmml",), ("pypmml",)),
+    "tensorflow": Format("udfs.scorers.tensorflow", "tensorflow", ("tensorflow",), ("tensorflow", "keras")),
 }
 """Every format by the name that updates and the command line use."""
 
@@ -38,7 +54,43 @@ def load_scorer(format_name: str, artifact: Path, options: Options) -> Scorer:
     Raises:
         ModelLoadError: unknown format, a library that is missing, or a file that can't be loaded.
     """
-    return _load_function(format_name)(artifact, options)
+    load: Load = _module(format_name).load
+    return load(artifact, options)
+
+
+def prepare(format_name: str, artifact: Path, prepared: Path) -> bool:
+    """Write a file that loads in an artifact's place with less work, where its format has such a one.
+
+    Args:
+        format_name: a key of FORMATS.
+        artifact: the model's file, local.
+        prepared: where to; empty or not there.
+
+    Returns:
+        Whether there is such a file; False: the artifact is loaded as it is.
+
+    Raises:
+        ModelLoadError: unknown format, a library that is missing, or a file that can't be loaded.
+    """
+    prepare_artifact: Prepare | None = getattr(_module(format_name), "prepare", None)
+    return prepare_artifact is not None and prepare_artifact(artifact, prepared)
+
+
+def load_prepared(format_name: str, prepared: Path, options: Options) -> Scorer:
+    """Load what `prepare` wrote, as `load_scorer` would the artifact."""
+    module = _module(format_name)
+    load: Load = getattr(module, "load_prepared", module.load)
+    return load(prepared, options)
+
+
+def library_version(format_name: str) -> str:
+    """The versions of what a format runs on here: another may load a model in another way."""
+    spec = FORMATS.get(format_name)
+    found = []
+    for name in spec.distributions if spec else ():
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
 
 
 def warm_up_imports(format_names: list[str]) -> None:
@@ -48,17 +100,17 @@ def warm_up_imports(format_names: list[str]) -> None:
     """
     for name in format_names:
         try:
-            _load_function(name)
+            _module(name)
         except ModelLoadError:
             continue
 
 
-def _load_function(format_name: str) -> Load:
+def _module(format_name: str) -> ModuleType:
     spec = FORMATS.get(format_name)
     if spec is None:
         raise ModelLoadError(f"unknown format {format_name!r}; known: {', '.join(sorted(FORMATS))}")
     try:
-        module = importlib.import_module(spec.module)
+        return importlib.import_module(spec.module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in spec.requires:
             raise
@@ -66,5 +118,3 @@ def _load_function(format_name: str) -> Load:
             f"format {format_name!r} needs {error.name}, which is not installed: "
             f"pip install 'modelstream[{spec.group}]'"
         ) from error
-    load: Load = module.load
-    return load

@@ -84,6 +84,13 @@ def unpack_saved_model(artifact: Path, folder: Path) -> Path:
     return found[0].parent
 
 
+def pack_saved_model(folder: Path, archive: Path) -> None:
+    """Write a SavedModel's folder as an archive that `unpack_saved_model` takes."""
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for path in sorted(folder.rglob("*")):
+            zipped.write(path, path.relative_to(folder))
+
+
 _Member = tuple[str, IO[bytes]]
 
 

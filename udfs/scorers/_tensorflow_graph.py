@@ -41,6 +41,14 @@ _CHANGES = re.compile(
     "|^(Barrier|Stage|MapStage)|^CountUpTo|^(ResourceCountUpTo)"
 )
 """Operations that change what the next event finds."""
+_ASSETS = "saved_model_assets"
+_DRAWS = re.compile(
+    "^Random(Uniform|UniformInt|StandardNormal|Gamma|Poisson|PoissonV2|Shuffle|Crop)$|^(Parameterized|Stateful)?TruncatedNormal$"
+    "|^Multinomial$|^Stateful(Uniform|StandardNormal|RandomBinomial)|^Rng(Skip|ReadAndSkip)$|^NonDeterministicInts$"
+    "|^SampleDistortedBoundingBox|^[A-Z][A-Za-z]*CandidateSampler$|^(Experimental)?RandomDataset|^Shuffle(AndRepeat)?Dataset"
+    "|^IteratorGetNext|^Timestamp$"
+)
+"""Operations whose outputs may be others each time, whatever the inputs."""
 _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "__saved_model_init_op")
 
 
@@ -106,16 +114,8 @@ def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
         path = PurePosixPath(asset.filename)
         if path.is_absolute() or ".." in path.parts or "://" in asset.filename:
             raise ModelLoadError(f"the asset {asset.filename!r} is a path that leads out of the model")
-    initialisers = [
-        info.name
-        for key in _INITIALISERS
-        if key in graph.signature_def
-        for info in graph.signature_def[key].outputs.values()
-    ]
-    for key in _INITIALISERS:
-        if key in graph.collection_def:
-            initialisers += graph.collection_def[key].node_list.value
-    for node in (*walk.reached_from(_outputs(signature)), *walk.reached_from(initialisers, assets)):
+    initialisers = walk.reached_from(_initialisers(graph), assets)
+    for node in (*walk.reached_from(_outputs(signature)), *initialisers):
         if _CHECKPOINTS.match(node.op):
             raise _refusal(node)
         _check_operation(node)
@@ -127,8 +127,51 @@ def check_operations(graph: MetaGraphDef, signature: SignatureDef) -> None:
 
 
 def keeps_state(graph: MetaGraphDef, signature: SignatureDef) -> bool:
-    """Whether scoring an event may change what the next one gets."""
-    return any(_CHANGES.match(node.op) for node in GraphWalk(graph).reached_from(_outputs(signature)))
+    """Whether what an event gets may depend on the events before, or on chance."""
+    operations = {node.op for node in GraphWalk(graph).reached_from(_outputs(signature))}
+    return any(_CHANGES.match(one) or _DRAWS.match(one) for one in operations)
+
+
+def leave_out_unreached(folder: Path, graph: MetaGraphDef, signature: SignatureDef) -> None:
+    """Write a SavedModel's graph without what neither loading nor a signature can reach.
+
+    TensorFlow holds up all of Python while it reads a graph. Half of what Keras writes is for saving again.
+
+    Args:
+        folder: the SavedModel's, with its own copy of the graph.
+        graph: the graph for serving.
+        signature: what is to be scored.
+    """
+    saver = graph.saver_def
+    if not saver.restore_op_name or _ASSETS in graph.collection_def:
+        return  # TensorFlow would look into collections, which name nodes
+    kept = [info.name for info in (*signature.inputs.values(), *signature.outputs.values())]
+    kept += [saver.restore_op_name, saver.filename_tensor_name, *_initialisers(graph)]
+    kept += [asset.tensor_info.name for asset in graph.asset_file_def]
+    nodes, functions = GraphWalk(graph).names_reached_from(kept)
+    # Read again: whoever has asked a node for an attribute that it has not has given it one.
+    whole = read_meta_graph(folder)
+    part = MetaGraphDef()
+    part.CopyFrom(whole)
+    part.ClearField("object_graph_def")
+    definition, library = part.graph_def, part.graph_def.library
+    del definition.node[:], library.function[:], library.gradient[:]
+    definition.node.extend(node for node in whole.graph_def.node if node.name in nodes)
+    every_function = whole.graph_def.library.function
+    library.function.extend(one for one in every_function if one.signature.name in functions)
+    for key in whole.collection_def.keys() - set(_INITIALISERS):
+        del part.collection_def[key]  # they name nodes, which may be left out
+    (folder / "saved_model.pb").write_bytes(SavedModel(meta_graphs=[part]).SerializeToString())
+
+
+def _initialisers(graph: MetaGraphDef) -> list[str]:
+    """What TensorFlow runs when it has loaded a graph."""
+    signatures = [graph.signature_def[key] for key in _INITIALISERS if key in graph.signature_def]
+    collections = [graph.collection_def[key] for key in _INITIALISERS if key in graph.collection_def]
+    return [
+        *(name for signature in signatures for name in _outputs(signature)),
+        *(name for collection in collections for name in collection.node_list.value),
+    ]
 
 
 def _outputs(signature: SignatureDef) -> list[str]:

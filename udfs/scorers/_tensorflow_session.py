@@ -24,7 +24,7 @@ class SessionRunner:
     Attributes:
         size: how many records one run takes; None for any.
         pad_to: columns are to be padded to a multiple of it.
-        stateful: whether scoring an event may change what the next one gets.
+        stateful: whether what an event gets may depend on the events before, or on chance.
     """
 
     stateful = False

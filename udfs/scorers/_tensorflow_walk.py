@@ -23,6 +23,7 @@ _FILE_INPUT = {**dict.fromkeys(TABLES_FROM_FILES, 1), RESTORE: 0}
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _HOLDERS = frozenset({"Const", "Placeholder", "PlaceholderWithDefault"})
 """What TensorFlow puts a path in the place of."""
+_PLACE = b"loc:@"
 _MOST_NODES = 5_000_000
 """Nodes of a function in which all that it calls is written out, as TensorFlow does."""
 _Nodes = Mapping[str, Any]
@@ -70,6 +71,32 @@ class GraphWalk:
             calls += self._calls(body, call.own_files)
             reached += body
         return reached
+
+    def names_reached_from(self, tensors: Iterable[str]) -> tuple[set[str], set[str]]:
+        """The names of the nodes and of the functions that a graph with these tensors can't do without.
+
+        Args:
+            tensors: what is run or fed.
+        """
+        nodes: set[str] = set()
+        functions: set[str] = set()
+        waiting = [node_name(tensor) for tensor in tensors if tensor]
+        bodies: list[Any] = []
+        while waiting or bodies:
+            if waiting:
+                name = waiting.pop()
+                if name in nodes or name not in self._nodes:
+                    continue
+                nodes.add(name)
+                node = self._nodes[name]
+                waiting += map(node_name, (*node.input, *_placed_with(node)))
+            else:
+                node = bodies.pop()
+            for name in set(self._called(node)) - functions:
+                if name in self._functions:
+                    functions.add(name)
+                    bodies += self._functions[name].node_def
+        return nodes, functions
 
     def check_functions(self) -> None:
         """Refuse functions that TensorFlow could not write out: calling themselves or multiplying.
@@ -176,6 +203,14 @@ class _Call(NamedTuple):
 def node_name(tensor: str) -> str:
     """The node that a tensor, or a control input, is of."""
     return tensor.lstrip("^").partition(":")[0]
+
+
+def _placed_with(node: Any) -> Iterator[str]:
+    """The nodes on whose device a node is to be, which must be there with it."""
+    if "_class" in node.attr:
+        for place in node.attr["_class"].list.s:
+            if place.startswith(_PLACE):
+                yield place.removeprefix(_PLACE).decode("utf-8", "replace")
 
 
 def _variable(node: Any) -> str | None:

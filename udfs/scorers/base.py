@@ -16,7 +16,7 @@ class Scorer(Protocol):
     It may have an attribute ``notes: tuple[str, ...]``: what a model's owner should know of how it is
     scored (one by one, say, because its answers differ in a batch). The model's status repeats them.
     One that keeps state of its own from input to input has ``stateful = True``; the job refuses it,
-    because that state would not survive a restart.
+    because that state would not survive a restart. A source of random numbers is such a state.
     """
 
     def score_batch(self, inputs: Sequence[JsonValue]) -> Sequence[JsonValue | ScoreError]:
@@ -45,6 +45,9 @@ class Scorer(Protocol):
 
 Load = Callable[[Path, Options], Scorer]
 """``load(artifact, options)`` of a format's module: reads a local file, raises ModelLoadError."""
+
+Prepare = Callable[[Path, Path], bool]
+"""``prepare(artifact, prepared)``, which a format's module may have: see `udfs.scorers.prepare`."""
 
 
 def score_each(

@@ -16,6 +16,7 @@ Source: https://onnxruntime.ai/docs/api/python/api_summary.html
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,9 @@ import onnxruntime as ort
 
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
+from udfs.one_core import on_one_core
 from udfs.scorers import onnx_graph
+from udfs.scorers._onnx_prepared import read_prepared, write_prepared
 from udfs.scorers.base import Options, Scorer, score_each
 from udfs.scorers.onnx_batching import Runner, choose_runner, json_value
 from udfs.scorers.onnx_graph import GraphTensor
@@ -32,6 +35,9 @@ from udfs.scorers.options import OptionReader
 from udfs.scorers.tensors import TensorReader, TensorSpec, score_tensors
 
 _SILENT = 4
+_SMALL_MODEL = 1 << 20
+_LARGE_MODEL = 4 << 20
+"""Reading less than this keeps Python's lock for a few milliseconds."""
 
 # onnxruntime writes what it also raises to standard error.
 ort.set_default_logger_severity(_SILENT)
@@ -47,13 +53,48 @@ def load(artifact: Path, options: Options) -> Scorer:
     Raises:
         ModelLoadError: it is no ONNX model that onnxruntime can run, or an option does not suit it.
     """
-    settings = _Settings.read(options)
     model = onnx_graph.read_model(artifact)
+    return _load(model, options, artifact)
+
+
+def prepare(artifact: Path, prepared: Path) -> bool:
+    """Write a large model with its weights beside its graph.
+
+    Returns:
+        Whether it is large.
+
+    Raises:
+        ModelLoadError: it is no ONNX model.
+    """
+    if artifact.stat().st_size < _LARGE_MODEL:
+        return False
+    write_prepared(onnx_graph.read_model(artifact), prepared)
+    return True
+
+
+def load_prepared(prepared: Path, options: Options) -> Scorer:
+    """Load what `prepare` wrote.
+
+    Raises:
+        ModelLoadError: as `load`.
+    """
+    return _load(read_prepared(prepared), options, prepared, weights=prepared.parent)
+
+
+def _load(model: onnx.ModelProto, options: Options, file: Path, weights: Path | None = None) -> Scorer:
+    settings = _Settings.read(options)
+    # A session of one thread starts none, which would be kept there.
+    with on_one_core() if settings.threads == 1 else nullcontext():
+        return _load_with(settings, model, file, weights)
+
+
+def _load_with(settings: "_Settings", model: onnx.ModelProto, file: Path, weights: Path | None) -> Scorer:
     inputs = onnx_graph.graph_inputs(model)
     _check_types(inputs, onnx_graph.graph_outputs(model))
+    stateful = onnx_graph.draws_random_numbers(model)
 
     def open_session(variant: onnx.ModelProto) -> ort.InferenceSession:
-        return _open_session(variant, settings.threads)
+        return _open_session(variant, settings.threads, weights)
 
     try:
         if settings.whole:
@@ -61,18 +102,18 @@ def load(artifact: Path, options: Options) -> Scorer:
                 raise ModelLoadError("the option fields is for models with a batch axis, not batch_axis=none")
             specs = [_spec(tensor, tensor.shape) for tensor in inputs]
             reader = TensorReader(specs, null_is_nan=settings.null_is_nan)
-            return WholeScorer(open_session(model), reader)
+            return WholeScorer(open_session(model), reader, stateful=stateful)
         specs = [
             _spec(tensor, tensor.shape if tensor.optional else _record_shape(tensor)) for tensor in inputs
         ]
-        runner, notes = choose_runner(model, open_session)
+        runner, notes = choose_runner(model, open_session, is_small=file.stat().st_size < _SMALL_MODEL)
         reader = TensorReader(
             specs,
             fields=settings.fields or _fields_of_metadata(model, specs),
             null_is_nan=settings.null_is_nan,
             pad_to=runner.pad_to,
         )
-        return BatchScorer(runner, reader, notes)
+        return BatchScorer(runner, reader, notes, stateful=stateful)
     except ValueError as error:
         raise ModelLoadError(str(error)) from error
 
@@ -82,10 +123,14 @@ class BatchScorer:
 
     Attributes:
         notes: what the model's owner should know of how it is scored.
+        stateful: it draws random numbers.
     """
 
-    def __init__(self, runner: Runner, reader: TensorReader, notes: tuple[str, ...]) -> None:
+    def __init__(
+        self, runner: Runner, reader: TensorReader, notes: tuple[str, ...], *, stateful: bool
+    ) -> None:
         self.notes = notes
+        self.stateful = stateful
         self._runner: Runner | None = runner
         self._reader = reader
 
@@ -100,9 +145,14 @@ class BatchScorer:
 
 
 class WholeScorer:
-    """A model for which one event is the whole input, and gets the outputs whole."""
+    """A model for which one event is the whole input, and gets the outputs whole.
 
-    def __init__(self, session: ort.InferenceSession, reader: TensorReader) -> None:
+    Attributes:
+        stateful: it draws random numbers.
+    """
+
+    def __init__(self, session: ort.InferenceSession, reader: TensorReader, *, stateful: bool) -> None:
+        self.stateful = stateful
         self._session: ort.InferenceSession | None = session
         self._names = [output.name for output in session.get_outputs()]
         self._reader = reader
@@ -145,13 +195,17 @@ def _fields_of_metadata(model: onnx.ModelProto, specs: Sequence[TensorSpec]) -> 
     return names if shapes in ([(len(names),)], [(None,)]) else ()
 
 
-def _open_session(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
+def _open_session(model: onnx.ModelProto, threads: int, weights: Path | None) -> ort.InferenceSession:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _SILENT
     # Threads that spin while they wait would take the CPU from everything else in the job.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if weights is not None:
+        settings.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights)
+        )
     try:
         return ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises many types, with no base of their own

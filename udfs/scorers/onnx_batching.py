@@ -20,7 +20,6 @@ from udfs.scorers.tensors import Columns, TensorSpec, outputs_by_record
 
 OpenSession = Callable[[onnx.ModelProto], ort.InferenceSession]
 
-_SMALL_MODEL = 1 << 20
 _ADVICE = "; if one event is the model's whole input, set the option batch_axis=none"
 
 
@@ -96,12 +95,13 @@ class Choice(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def choose_runner(model: onnx.ModelProto, open_session: OpenSession) -> Choice:
+def choose_runner(model: onnx.ModelProto, open_session: OpenSession, *, is_small: bool) -> Choice:
     """Find the fastest way to run a model in which an event's neighbours make no difference.
 
     Args:
         model: the model.
         open_session: opens a session of it, or of a variant of it.
+        is_small: whether the model is fast enough for many records.
 
     Raises:
         ModelLoadError: onnxruntime can't load the model, or events have no place in its inputs.
@@ -116,7 +116,7 @@ def choose_runner(model: onnx.ModelProto, open_session: OpenSession) -> Choice:
         [_record_spec(tensor) for tensor in inputs],
         declared,
         strings=onnx_graph.known_strings(model) or ("a", "b"),
-        is_small=model.ByteSize() < _SMALL_MODEL,
+        is_small=is_small,
     )
     if size is None:
         together = Runner(session, model, None)

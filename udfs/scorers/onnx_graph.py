@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import onnx
 from onnx import helper
 
 from udfs.errors import ModelLoadError
+from udfs.scorers import _onnx_walk as walk
 
 _FIELDS_KEYS = ("fields", "feature_names")
 _OVERRIDABLE_SINCE_IR = 4
@@ -23,6 +25,8 @@ _MOST_NODES = 1_000_000
 """Nodes of a model whose functions are written out wherever they are called."""
 _SHAPE_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1}
 """Which input of an operator is the shape that it makes, or how many times it repeats."""
+_RANDOM = re.compile("Random(Normal|Uniform)|Multinomial$|Bernoulli$|Sampling$")
+"""Operators that draw random numbers; Dropout does so where it is told to train."""
 _BATCH = "modelstream_batch"
 
 
@@ -60,12 +64,12 @@ def read_model(artifact: Path) -> onnx.ModelProto:
     if not model.ir_version or not model.graph.output:
         raise ModelLoadError("not an ONNX model: it has no graph")
     versioned = {opset.domain or _ONNX for opset in model.opset_import}
-    for node in _nodes(model.graph.node):
+    for node in walk.nodes(model.graph.node):
         if model.ir_version >= 3 and (node.domain or _ONNX) not in versioned:
             raise ModelLoadError(
                 f"a damaged ONNX model: no version for the operators of {node.domain or _ONNX}"
             )
-    for tensor in _all_tensors(model):
+    for tensor in walk.all_tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelLoadError(
                 f"the model keeps {tensor.name!r} in another file, and an artifact is one file: "
@@ -110,8 +114,8 @@ def with_symbolic_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def known_strings(model: onnx.ModelProto) -> list[str]:
     """The strings that a graph compares its inputs with: its categories, labels and keys."""
-    found = {text for node in _all_nodes(model) for field in node.attribute for text in field.strings}
-    found |= {text for tensor in _all_tensors(model) for text in tensor.string_data}
+    found = {text for attribute in walk.all_attributes(model) for text in attribute.strings}
+    found |= {text for tensor in walk.all_tensors(model) for text in tensor.string_data}
     return sorted(text.decode("utf-8", "replace") for text in found)
 
 
@@ -147,18 +151,26 @@ def _graph_tensor(value: onnx.ValueInfoProto, *, optional: bool = False) -> Grap
     return GraphTensor(value.name, dtype, shape, optional)
 
 
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Nodes, and those of their branches and loop bodies."""
-    for node in nodes:
-        yield node
-        for graph in _inner_graphs(node):
-            yield from _nodes(graph.node)
+def draws_random_numbers(model: onnx.ModelProto) -> bool:
+    """Whether an answer depends on random numbers, and so on the events before."""
+    dropouts = []
+    for node in walk.all_nodes(model):
+        if _RANDOM.match(_text(node.op_type)):
+            return True
+        if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+            dropouts.append(node)
+    constants = walk.constants(model) if dropouts else {}
+    modes = [constants.get(node.input[2], ()) for node in dropouts]
+    return any(not mode or any(map(_is_true, mode)) for mode in modes)
 
 
-def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    yield from _nodes(model.graph.node)
-    for function in model.functions:
-        yield from _nodes(function.node)
+def _text(field: str | bytes) -> str:
+    """A string of the file: one that is no UTF-8 comes as bytes."""
+    return field if isinstance(field, str) else field.decode(errors="replace")
+
+
+def _is_true(tensor: onnx.TensorProto) -> bool:
+    return any(tensor.int32_data) or any(tensor.raw_data)
 
 
 def _check_functions(model: onnx.ModelProto) -> None:
@@ -169,7 +181,7 @@ def _check_functions(model: onnx.ModelProto) -> None:
     opened = set()
     while waiting:
         key = waiting[-1]
-        called = list(map(_operator, _nodes(functions[key].node)))
+        called = list(map(_operator, walk.function_nodes(functions[key])))
         missing = [one for one in called if one in functions and one not in sizes]
         if key not in sizes and missing:
             if key in opened:
@@ -178,7 +190,7 @@ def _check_functions(model: onnx.ModelProto) -> None:
             waiting += missing
             continue
         sizes[waiting.pop()] = sum(sizes.get(one, 1) for one in called)
-    total = sum(sizes.get(_operator(node), 1) for node in _nodes(model.graph.node))
+    total = sum(sizes.get(_operator(node), 1) for node in walk.nodes(model.graph.node))
     if total > _MOST_NODES:
         raise ModelLoadError(f"the model's functions, written out, are more than {_MOST_NODES} nodes")
 
@@ -189,59 +201,27 @@ def _operator(node: onnx.NodeProto) -> tuple[str, str, str]:
 
 def _check_sizes(model: onnx.ModelProto) -> None:
     """Refuse what onnxruntime would make whole, for minutes or until the memory ends, while it loads."""
-    for sparse in _all_sparse_tensors(model):
+    for sparse in walk.all_sparse_tensors(model):
         if _elements(sparse.dims) > _MOST_SPARSE:
             raise ModelLoadError(
                 f"the sparse tensor {sparse.values.name!r} has the shape {list(sparse.dims)}, "
                 f"more than {_MOST_SPARSE} elements"
             )
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in _all_nodes(model):
-        for attribute in node.attribute if node.op_type == "Constant" and node.output else ():
-            if attribute.name == "value":
-                constants[node.output[0]] = attribute.t
-    for node in _all_nodes(model):
+    constants = walk.constants(model)
+    for node in walk.all_nodes(model):
         place = _SHAPE_INPUT.get(node.op_type, len(node.input))
-        shape = constants.get(node.input[place]) if place < len(node.input) else None
-        if shape is not None and shape.data_type == onnx.TensorProto.INT64:
-            axes = list(shape.int64_data) or np.frombuffer(shape.raw_data, "<i8", len(shape.raw_data) // 8)
-            if _elements(axes) > _MOST_MADE:
+        for shape in constants.get(node.input[place], ()) if place < len(node.input) else ():
+            if _elements(_axes(shape)) > _MOST_MADE:
                 raise ModelLoadError(
                     f"the operator {node.op_type} (node {node.name!r}) makes more than {_MOST_MADE} elements"
                 )
 
 
+def _axes(shape: onnx.TensorProto) -> Sequence[int]:
+    if shape.data_type != onnx.TensorProto.INT64:
+        return (0,)
+    return list(shape.int64_data) or np.frombuffer(shape.raw_data, "<i8", len(shape.raw_data) // 8).tolist()
+
+
 def _elements(shape: Iterable[int]) -> int:
     return math.prod(max(0, int(length)) for length in shape)
-
-
-def _all_sparse_tensors(model: onnx.ModelProto) -> Iterator[onnx.SparseTensorProto]:
-    yield from model.graph.sparse_initializer
-    for node in _all_nodes(model):
-        for attribute in node.attribute:
-            yield from (attribute.sparse_tensor, *attribute.sparse_tensors)
-        for graph in _inner_graphs(node):
-            yield from graph.sparse_initializer
-
-
-def _all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor in a file, wherever it is."""
-    yield from _graph_tensors(model.graph)
-    for node in _all_nodes(model):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-        for graph in _inner_graphs(node):
-            yield from _graph_tensors(graph)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-
-
-def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        yield from (attribute.g, *attribute.graphs)

@@ -9,8 +9,8 @@ input. ``begin`` runs when the engine is loaded, ``end`` when it is closed; what
 An engine that has something of its own from input to input is stateful: one that folds, writes a cell or a
 pool, draws random numbers or counts its inputs.
 
-There are no options. An input may take as many milliseconds as the document's own option ``timeout`` says, 10
-seconds if it says none; the time is looked at in loops.
+There are no options. An input may take 10 seconds, or as many milliseconds as the document's own option
+``timeout`` says if they are fewer; the time is looked at in loops.
 
 Source: http://dmg.org/pfa/docs/, https://github.com/animator/titus2
 """
@@ -31,7 +31,7 @@ from udfs.scorers.base import Options, score_each
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT_MS: Final = 10_000
+_MOST_MS: Final = 10_000
 _COUNTERS: Final = ("actionsStarted", "actionsFinished")
 _RANDOM: Final = ("rand.", "a.shuffle", "model.cluster.randomSeeds")
 _ERROR_CHARACTERS: Final = 300
@@ -112,7 +112,7 @@ def _read_timeout(options: Mapping[str, Any]) -> int:
     requested = options.get("timeout", 0)
     if type(requested) is not int:
         raise ModelLoadError(f"options.timeout: expected whole milliseconds, found {str(requested)[:60]!r}")
-    return requested if requested > 0 else _TIMEOUT_MS
+    return min(requested, _MOST_MS) if requested > 0 else _MOST_MS
 
 
 def _is_stateful(engine: Any) -> bool:
@@ -136,7 +136,9 @@ class _Counters:
 
 
 def _write_log(values: Sequence[Any], namespace: str | None) -> None:
-    _log.info("%s%s", f"{namespace}: " if namespace else "", " ".join(map(str, values)))
+    # A document may log its inputs, which are nobody's business but the job's.
+    if _log.isEnabledFor(logging.DEBUG):
+        _log.debug("%.100r: %.300s", namespace or "", " ".join(map(repr, values)))
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ Source: https://www.tensorflow.org/guide/saved_model
 
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
+from udfs.one_core import on_one_core
 from udfs.scorers import _tensorflow_archive as archives
 from udfs.scorers import _tensorflow_examples as examples
 from udfs.scorers import _tensorflow_graph as graphs
@@ -42,6 +43,7 @@ from udfs.scorers.base import Options, Scorer, score_each
 from udfs.scorers.batch_invariance import answers_are_the_same, find_probes
 from udfs.scorers.options import OptionReader
 from udfs.scorers.tensors import TensorReader, TensorSpec, score_columns, score_tensors
+from udfs.temporary_folders import temporary_folder
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
@@ -62,9 +64,10 @@ def load(artifact: Path, options: Options) -> Scorer:
             or an option does not suit it.
     """
     settings = _Settings.read(options)
+    # A session of one thread scores in the thread that calls, whichever others TensorFlow starts.
+    core = on_one_core() if settings.threads == 1 else nullcontext()
     # TensorFlow reads all of the folder while it loads.
-    with tempfile.TemporaryDirectory(prefix="modelstream-tensorflow-") as temporary:
-        folder = Path(temporary)
+    with core, temporary_folder("tensorflow") as folder:
         if archives.is_keras(artifact):
             folder = write_saved_model(archives.copy_keras(artifact, folder), folder / "saved-model")
         else:
@@ -73,6 +76,7 @@ def load(artifact: Path, options: Options) -> Scorer:
         signature = graphs.find_signature(graph, settings.signature)
         graphs.check_operations(graph, signature)
         outputs = _choose_outputs(signature, settings.outputs)
+        graphs.leave_out_unreached(folder, graph, signature)
         runner = SessionRunner(folder, graph, signature, outputs, settings.threads)
         runner.stateful = graphs.keeps_state(graph, signature)
         try:
@@ -83,6 +87,23 @@ def load(artifact: Path, options: Options) -> Scorer:
         except BaseException:
             runner.close()
             raise
+
+
+def prepare(artifact: Path, prepared: Path) -> bool:
+    """Write a Keras file as a SavedModel archive: making it is work of Python's, which holds up all others.
+
+    Returns:
+        Whether it is a Keras file.
+
+    Raises:
+        ModelLoadError: TensorFlow can't load it.
+    """
+    if not archives.is_keras(artifact):
+        return False
+    with temporary_folder("tensorflow") as folder:
+        written = write_saved_model(archives.copy_keras(artifact, folder), folder / "saved-model")
+        archives.pack_saved_model(written, prepared)
+    return True
 
 
 class TensorScorer:

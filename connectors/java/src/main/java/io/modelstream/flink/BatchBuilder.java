@@ -11,7 +11,8 @@ final class BatchBuilder {
     static final byte ROLL_CALL = 2;
     static final byte END_OF_INPUT = 3;
 
-    private static final byte LAYOUT_VERSION = 1;
+    private static final byte LAYOUT_VERSION = 2;
+    private static final short BARRIER_FOLLOWS = 1;
     private static final int HEADER_BYTES = 32;
 
     private final Section values = new Section();
@@ -38,9 +39,13 @@ final class BatchBuilder {
         return (long) values.size + envelopes.size;
     }
 
-    /** The batch as bytes; the builder is empty afterwards. */
-    byte[] build(byte kind, int shard) {
-        ByteBuffer buffer = withHeader(kind, shard, count, earliest, latest, 8L * count + size());
+    /**
+     * The batch as bytes; the builder is empty afterwards.
+     *
+     * @param barrierFollows whether a checkpoint's barrier comes before the next batch
+     */
+    byte[] build(byte kind, int shard, boolean barrierFollows) {
+        ByteBuffer buffer = withHeader(kind, barrierFollows, shard, count, earliest, latest, 8L * count + size());
         values.writeEnds(buffer);
         envelopes.writeEnds(buffer);
         values.moveBytes(buffer);
@@ -53,14 +58,14 @@ final class BatchBuilder {
 
     /** A batch without records as bytes. */
     static byte[] empty(byte kind, int shard) {
-        return withHeader(kind, shard, 0, 0, 0, 0).array();
+        return withHeader(kind, false, shard, 0, 0, 0, 0).array();
     }
 
     private static ByteBuffer withHeader(
-            byte kind, int shard, int count, long earliest, long latest, long bodyBytes) {
+            byte kind, boolean barrierFollows, int shard, int count, long earliest, long latest, long bodyBytes) {
         int size = Math.toIntExact(HEADER_BYTES + bodyBytes);
         ByteBuffer buffer = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
-        buffer.put(LAYOUT_VERSION).put(kind).putShort((short) 0).putInt(count);
+        buffer.put(LAYOUT_VERSION).put(kind).putShort(barrierFollows ? BARRIER_FOLLOWS : 0).putInt(count);
         return buffer.putLong(earliest).putLong(latest).putInt(shard).putInt(0);
     }
 

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.apache.flink.kafka.shaded.org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.flink.kafka.shaded.org.apache.kafka.common.header.Header;
@@ -83,6 +84,23 @@ record Envelope(
     /** Reads the timestamp of an envelope alone, in milliseconds; -1 for none. */
     static long timestampOf(byte[] envelope) {
         return wrap(envelope).getLong(TIMESTAMP_AT);
+    }
+
+    /** Reads the partition of an envelope alone. */
+    static int partitionOf(byte[] envelope) {
+        return wrap(envelope).getInt(PARTITION_AT);
+    }
+
+    /** Reads the offset of an envelope alone. */
+    static long offsetOf(byte[] envelope) {
+        return wrap(envelope).getLong(OFFSET_AT);
+    }
+
+    /** Whether two envelopes are of records of one topic. */
+    static boolean haveSameTopic(byte[] one, byte[] other) {
+        int oneEnd = TOPIC_AT + 2 + Short.toUnsignedInt(wrap(one).getShort(TOPIC_AT));
+        int otherEnd = TOPIC_AT + 2 + Short.toUnsignedInt(wrap(other).getShort(TOPIC_AT));
+        return Arrays.equals(one, TOPIC_AT, oneEnd, other, TOPIC_AT, otherEnd);
     }
 
     /** The hash of an envelope's key alone; without a key, of its partition and offset. */

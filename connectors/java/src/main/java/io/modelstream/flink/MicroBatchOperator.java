@@ -7,7 +7,6 @@ import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.typeutils.RowTypeInfo;
 import org.apache.flink.runtime.state.KeyGroupRange;
 import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
-import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.BoundedOneInput;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
@@ -26,8 +25,8 @@ import org.apache.flink.types.Row;
  *
  * <p>The shard is a key of the subtask's own key groups, so that the stream can be taken as keyed by it
  * without another shuffle. Keyed state that was written under another parallelism may lie under another
- * shard: after a restore, a roll call goes ahead of the first batch, one empty batch for each key group
- * of this subtask but its own shard's. The first batch leaves before the first checkpoint barrier.
+ * shard: a roll call goes ahead of the first batch, one empty batch for each key group of this subtask but
+ * its own shard's. The first batch leaves before the first checkpoint barrier.
  */
 public final class MicroBatchOperator extends AbstractStreamOperator<Row>
         implements OneInputStreamOperator<Row, Row>, BoundedOneInput {
@@ -67,16 +66,12 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
     }
 
     @Override
-    public void initializeState(StateInitializationContext context) throws Exception {
-        super.initializeState(context);
-        rollCallDue = context.isRestored();
-    }
-
-    @Override
     public void open() throws Exception {
         super.open();
         batch = new BatchBuilder();
         shard = smallestShardIn(ownKeyGroups());
+        // At every start: Flink does not tell a vertex that has no state that others were restored.
+        rollCallDue = true;
         // So the first batch, or heartbeat, leaves at once.
         lastLeft = now() - Math.max(intervalMs, heartbeatMs);
         getProcessingTimeService().registerTimer(now(), this::onHeartbeatTimer);
@@ -99,9 +94,8 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
 
     @Override
     public void prepareSnapshotPreBarrier(long checkpointId) throws Exception {
-        flush();
-        if (rollCallDue) {
-            emit(BatchBuilder.HEARTBEAT);
+        if (!ended) { // also without events: Python has state to write
+            emit(batch.count() > 0 ? BatchBuilder.EVENTS : BatchBuilder.HEARTBEAT, true);
         }
         super.prepareSnapshotPreBarrier(checkpointId);
     }
@@ -115,7 +109,7 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
     @Override
     public void endInput() {
         flush();
-        emit(BatchBuilder.END_OF_INPUT);
+        emit(BatchBuilder.END_OF_INPUT, true);
         ended = true;
     }
 
@@ -153,12 +147,16 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
     }
 
     private void emit(byte kind) {
+        emit(kind, false);
+    }
+
+    private void emit(byte kind, boolean barrierFollows) {
         if (rollCallDue) {
             rollCallDue = false;
             callRoll();
         }
         lastLeft = now();
-        collect(shard, batch.build(kind, shard));
+        collect(shard, batch.build(kind, shard, barrierFollows));
     }
 
     private void callRoll() {

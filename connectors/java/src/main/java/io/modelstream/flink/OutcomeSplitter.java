@@ -18,7 +18,7 @@ import org.apache.flink.util.Collector;
  */
 public final class OutcomeSplitter implements FlatMapFunction<Row, Row>, ResultTypeQueryable<Row> {
     private static final long serialVersionUID = 1L;
-    private static final byte LAYOUT_VERSION = 1;
+    private static final byte LAYOUT_VERSION = 2;
     private static final int COUNT_AT = 4;
     private static final int HEADER_BYTES = 8;
 

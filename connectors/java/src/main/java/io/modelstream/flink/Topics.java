@@ -97,14 +97,14 @@ public final class Topics {
                     }
                     batch.add(Envelope.encode(record), RecordDeserializer.valueOf(record));
                     if (batch.size() >= maxBytes) {
-                        return new Contents(batch.build(BatchBuilder.EVENTS, 0), record.offset() + 1, end);
+                        return new Contents(batch.build(BatchBuilder.EVENTS, 0, false), record.offset() + 1, end);
                     }
                 }
                 if (consumer.position(partition) == at) {
                     throw new TimeoutException(topic + ": no record came at offset " + at + " of " + end);
                 }
             }
-            return new Contents(batch.build(BatchBuilder.EVENTS, 0), end, end);
+            return new Contents(batch.build(BatchBuilder.EVENTS, 0, false), end, end);
         }
     }
 

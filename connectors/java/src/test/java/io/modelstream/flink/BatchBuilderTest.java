@@ -24,7 +24,7 @@ class BatchBuilderTest {
             builder.add(Vectors.bytes(record.get("envelope")), Vectors.bytes(record.get("value")));
         }
 
-        byte[] batch = builder.build((byte) vector.get("kind").intValue(), vector.get("shard").intValue());
+        byte[] batch = build(builder, vector);
 
         assertArrayEquals(Vectors.bytes(vector.get("bytes")), batch);
     }
@@ -34,12 +34,12 @@ class BatchBuilderTest {
     void startsAnewAfterABatch(String name, JsonNode vector) {
         BatchBuilder builder = new BatchBuilder();
         builder.add(Envelope.encode(Records.record(null, 0, 7)), new byte[200_000]);
-        builder.build(BatchBuilder.EVENTS, 3);
+        builder.build(BatchBuilder.EVENTS, 3, false);
         for (JsonNode record : vector.get("records")) {
             builder.add(Vectors.bytes(record.get("envelope")), Vectors.bytes(record.get("value")));
         }
 
-        byte[] batch = builder.build((byte) vector.get("kind").intValue(), vector.get("shard").intValue());
+        byte[] batch = build(builder, vector);
 
         assertArrayEquals(Vectors.bytes(vector.get("bytes")), batch);
     }
@@ -53,12 +53,19 @@ class BatchBuilderTest {
         }
 
         assertEquals(5000, builder.count());
-        assertEquals(32 + 5000 * (8 + 100 + envelope.length), builder.build(BatchBuilder.EVENTS, 0).length);
+        assertEquals(32 + 5000 * (8 + 100 + envelope.length), builder.build(BatchBuilder.EVENTS, 0, false).length);
     }
 
     @Test
     void anEmptyBatchIsTheSameWithoutABuilder() {
         assertArrayEquals(
-                new BatchBuilder().build(BatchBuilder.ROLL_CALL, 9), BatchBuilder.empty(BatchBuilder.ROLL_CALL, 9));
+                new BatchBuilder().build(BatchBuilder.ROLL_CALL, 9, false), BatchBuilder.empty(BatchBuilder.ROLL_CALL, 9));
+    }
+
+    private static byte[] build(BatchBuilder builder, JsonNode vector) {
+        return builder.build(
+                (byte) vector.get("kind").intValue(),
+                vector.get("shard").intValue(),
+                vector.get("barrier_follows").booleanValue());
     }
 }

@@ -11,7 +11,6 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
@@ -31,7 +30,7 @@ class MicroBatchOperatorTest {
     private final List<OneInputStreamOperatorTestHarness<Row, Row>> harnesses = new ArrayList<>();
 
     /** What a batch is made of, as far as these tests ask. */
-    private record Batch(int key, byte kind, int count, int shard) {}
+    private record Batch(int key, byte kind, boolean barrierFollows, int count, int shard) {}
 
     @AfterEach
     void close() throws Exception {
@@ -116,6 +115,26 @@ class MicroBatchOperatorTest {
     }
 
     @Test
+    void theBatchBeforeABarrierSaysSo() throws Exception {
+        var harness = pastFirstHeartbeat();
+        send(harness, 1);
+        harness.prepareSnapshotPreBarrier(1);
+        harness.prepareSnapshotPreBarrier(2);
+
+        assertEquals(
+                List.of(false, true, true), batches(harness).stream().map(Batch::barrierFollows).toList());
+    }
+
+    @Test
+    void theEndOfInputSaysThatABarrierFollowsAndNoneAfterItDoes() throws Exception {
+        var harness = pastFirstHeartbeat();
+        harness.endInput();
+        harness.prepareSnapshotPreBarrier(1);
+
+        assertEquals(List.of(false, true), batches(harness).stream().map(Batch::barrierFollows).toList());
+    }
+
+    @Test
     void eventsLeaveBeforeAWatermark() throws Exception {
         var harness = pastFirstHeartbeat();
         send(harness, 2);
@@ -177,46 +196,38 @@ class MicroBatchOperatorTest {
     }
 
     @Test
-    void aFreshStartCallsNoRoll() throws Exception {
-        var harness = open(0, 2, null);
-        harness.prepareSnapshotPreBarrier(1);
-
-        assertFalse(kinds(harness).contains(BatchBuilder.ROLL_CALL));
-    }
-
-    @Test
-    void afterARestoreTheRollIsCalledBeforeTheFirstBatch() throws Exception {
-        var harness = open(1, 2, checkpoint());
+    void theRollIsCalledBeforeTheFirstBatch() throws Exception {
+        var harness = open(1, 2);
 
         send(harness, 1);
 
-        List<Byte> kinds = kinds(harness);
+        List<Byte> kinds = allKinds(harness);
         int ownKeyGroups = KEY_GROUPS / 2;
         assertEquals(ownKeyGroups - 1, kinds.indexOf(BatchBuilder.EVENTS));
         assertEquals(Set.of(BatchBuilder.ROLL_CALL), new HashSet<>(kinds.subList(0, ownKeyGroups - 1)));
     }
 
     @Test
-    void afterARestoreTheRollAndABatchComeBeforeTheFirstBarrier() throws Exception {
-        var harness = open(0, 1, checkpoint());
+    void theRollAndABatchComeBeforeTheFirstBarrier() throws Exception {
+        var harness = open(0, 1);
 
         harness.prepareSnapshotPreBarrier(1);
 
-        List<Byte> kinds = kinds(harness);
+        List<Byte> kinds = allKinds(harness);
         assertEquals(KEY_GROUPS, kinds.size());
         assertEquals(BatchBuilder.HEARTBEAT, kinds.get(KEY_GROUPS - 1));
     }
 
     @Test
     void theRollIsCalledOnce() throws Exception {
-        var harness = open(0, 1, checkpoint());
+        var harness = open(0, 1);
         send(harness, 1);
-        int before = batches(harness).size();
+        int before = all(harness).size();
 
         harness.setProcessingTime(START + 2 * HEARTBEAT_MS);
         harness.prepareSnapshotPreBarrier(1);
 
-        var later = kinds(harness).subList(before, batches(harness).size());
+        var later = allKinds(harness).subList(before, all(harness).size());
         assertFalse(later.contains(BatchBuilder.ROLL_CALL));
     }
 
@@ -224,9 +235,9 @@ class MicroBatchOperatorTest {
     void allSubtasksTogetherReachEveryKeyGroupOnce() throws Exception {
         List<Integer> keyGroups = new ArrayList<>();
         for (int subtask = 0; subtask < 3; subtask++) {
-            var harness = open(subtask, 3, checkpoint());
+            var harness = open(subtask, 3);
             harness.prepareSnapshotPreBarrier(1);
-            for (Batch batch : batches(harness)) {
+            for (Batch batch : all(harness)) {
                 keyGroups.add(KeyGroupRangeAssignment.assignToKeyGroup(Row.of(batch.key()), KEY_GROUPS));
             }
         }
@@ -238,9 +249,9 @@ class MicroBatchOperatorTest {
     @Test
     void aBatchBelongsToTheSubtaskThatSendsIt() throws Exception {
         for (int subtask = 0; subtask < 3; subtask++) {
-            var harness = open(subtask, 3, checkpoint());
+            var harness = open(subtask, 3);
             send(harness, 1);
-            for (Batch batch : batches(harness)) {
+            for (Batch batch : all(harness)) {
                 assertEquals(
                         subtask,
                         KeyGroupRangeAssignment.assignKeyToParallelOperator(Row.of(batch.key()), KEY_GROUPS, 3));
@@ -250,36 +261,29 @@ class MicroBatchOperatorTest {
 
     @Test
     void aBatchNamesTheShardThatItIsKeyedBy() throws Exception {
-        var harness = open(2, 3, checkpoint());
+        var harness = open(2, 3);
         send(harness, 1);
 
-        for (Batch batch : batches(harness)) {
+        for (Batch batch : all(harness)) {
             assertEquals(batch.key(), batch.shard());
         }
     }
 
     private OneInputStreamOperatorTestHarness<Row, Row> pastFirstHeartbeat() throws Exception {
-        var harness = open(0, 1, null);
+        var harness = open(0, 1);
         harness.setProcessingTime(START);
         return harness;
     }
 
     private OneInputStreamOperatorTestHarness<Row, Row> open(
-            int subtask, int parallelism, OperatorSubtaskState restored) throws Exception {
+            int subtask, int parallelism) throws Exception {
         var operator = new MicroBatchOperator(MAX_EVENTS, MAX_BYTES, INTERVAL_MS, HEARTBEAT_MS);
         var harness = new OneInputStreamOperatorTestHarness<Row, Row>(operator, KEY_GROUPS, parallelism, subtask);
         harnesses.add(harness);
         harness.setProcessingTime(START - 1);
         harness.setup();
-        if (restored != null) {
-            harness.initializeState(restored);
-        }
         harness.open();
         return harness;
-    }
-
-    private OperatorSubtaskState checkpoint() throws Exception {
-        return open(0, 1, null).snapshot(1, 1);
     }
 
     private static void send(OneInputStreamOperatorTestHarness<Row, Row> harness, int count) throws Exception {
@@ -296,14 +300,19 @@ class MicroBatchOperatorTest {
         }
     }
 
+    /** All but the roll call. */
     private static List<Batch> batches(OneInputStreamOperatorTestHarness<Row, Row> harness) {
+        return all(harness).stream().filter(batch -> batch.kind() != BatchBuilder.ROLL_CALL).toList();
+    }
+
+    private static List<Batch> all(OneInputStreamOperatorTestHarness<Row, Row> harness) {
         List<Batch> batches = new ArrayList<>();
         for (Object element : harness.getOutput()) {
             if (element instanceof StreamRecord<?> record) {
                 Row row = (Row) record.getValue();
                 byte[] bytes = (byte[]) ((Row) row.getField(1)).getField(0);
                 ByteBuffer buffer = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
-                batches.add(new Batch((Integer) row.getField(0), buffer.get(1), buffer.getInt(4), buffer.getInt(24)));
+                batches.add(new Batch((Integer) row.getField(0), buffer.get(1), buffer.getShort(2) == 1, buffer.getInt(4), buffer.getInt(24)));
             }
         }
         return batches;
@@ -311,6 +320,10 @@ class MicroBatchOperatorTest {
 
     private static List<Byte> kinds(OneInputStreamOperatorTestHarness<Row, Row> harness) {
         return batches(harness).stream().map(Batch::kind).toList();
+    }
+
+    private static List<Byte> allKinds(OneInputStreamOperatorTestHarness<Row, Row> harness) {
+        return all(harness).stream().map(Batch::kind).toList();
     }
 
     private static List<Integer> eventCounts(OneInputStreamOperatorTestHarness<Row, Row> harness) {

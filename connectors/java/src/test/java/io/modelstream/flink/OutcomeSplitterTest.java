@@ -37,7 +37,7 @@ class OutcomeSplitterTest {
 
     @Test
     void refusesALayoutThatItDoesNotKnow() {
-        byte[] batch = {2, 0, 0, 0, 0, 0, 0, 0};
+        byte[] batch = {1, 0, 0, 0, 0, 0, 0, 0};
 
         assertThrows(IllegalStateException.class, () -> split(batch));
     }

@@ -7,7 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from udfs.json_values import JsonValue
+from udfs.models.checks import find_difference
 from udfs.records import ModelId, ServedModel
+
+_ROUNDING = 1e-6
+"""A batch may be summed in another order than an event alone."""
 
 
 class Outcome(NamedTuple):
@@ -19,15 +24,26 @@ class Outcome(NamedTuple):
     """The key of the outcome's record."""
     model: ServedModel | None = None
     """The version that scored it; None: a dead letter."""
-    outputs: object = None
+    outputs: JsonValue = None
 
 
 class Version(NamedTuple):
     """A version that was published."""
 
     sha256: str
-    outputs: Callable[[int], object]
+    outputs: Callable[[int], JsonValue]
     """What it says of an event, by sequence number; worked out offline."""
+
+
+class Switch(NamedTuple):
+    """An activation with an event time."""
+
+    at: int
+    """The event time from which ``after`` scores, and ``before`` no more."""
+    before: ModelId
+    after: ModelId
+    events: range
+    """Those that came while no other update said who scores."""
 
 
 class Findings(NamedTuple):
@@ -84,6 +100,23 @@ def verify(
     )
 
 
+def mistimed(outcomes: Iterable[Outcome], switches: Iterable[Switch], time_of: Callable[[int], int]) -> int:
+    """How many predictions another version made than the one of their event's time.
+
+    Args:
+        outcomes: as for `verify`.
+        switches: of one model each, their events apart.
+        time_of: an event's time, by its sequence number.
+    """
+    made = [(one.event, ModelId(one.model.name, one.model.version)) for one in outcomes if one.model]
+    return sum(
+        said != (switch.before if time_of(event) < switch.at else switch.after)
+        for switch in switches
+        for event, said in made
+        if event in switch.events and said.name == switch.after.name
+    )
+
+
 def _is_rightly_attributed(outcome: Outcome, versions: Mapping[ModelId, Version]) -> bool:
     if outcome.model is None:
         return True
@@ -91,5 +124,5 @@ def _is_rightly_attributed(outcome: Outcome, versions: Mapping[ModelId, Version]
     return (
         version is not None
         and outcome.model.sha256 == version.sha256
-        and outcome.outputs == version.outputs(outcome.event)
+        and find_difference(version.outputs(outcome.event), outcome.outputs, _ROUNDING) is None
     )

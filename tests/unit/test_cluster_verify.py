@@ -1,8 +1,8 @@
-"""The soak's verifier finds each wrong, and that alone."""
+"""The verifier of the cluster tests finds each wrong, and that alone."""
 
 import pytest
 
-from soak.verify import Findings, Outcome, Version, verify
+from tests.cluster.verify import Findings, Outcome, Switch, Version, mistimed, verify
 from udfs.records import ModelId, ServedModel
 
 SHAS = {1: "1" * 64, 2: "2" * 64}
@@ -87,3 +87,35 @@ def test_an_outcome_under_another_key_is_not_its_events() -> None:
 @pytest.mark.parametrize("name", Findings._fields)
 def test_any_one_wrong_is_not_clean(name: str) -> None:
     assert not Findings(**{name: 1}).is_clean
+
+
+SWITCH = Switch(at=30, before=ModelId("m", 1), after=ModelId("m", 2), events=range(1, 6))
+"""Events have ten times their number as their time."""
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wrong"),
+    [
+        pytest.param(RIGHT, 0, id="each by the version of its time"),
+        pytest.param(changed(2, prediction(2, 2)), 1, id="too early"),
+        pytest.param(changed(3, prediction(3, 1)), 1, id="too late"),
+        pytest.param(changed(0, prediction(0, 2)), 0, id="before the switch was published"),
+        pytest.param(changed(4, Outcome(4, b"even")), 0, id="a dead letter"),
+        pytest.param(
+            changed(4, prediction(4)._replace(model=ServedModel("other", 1, SHAS[1]))), 0, id="another model"
+        ),
+    ],
+)
+def test_predictions_by_another_version_than_that_of_their_time_are_counted(
+    outcomes: list[Outcome], wrong: int
+) -> None:
+    assert mistimed(outcomes, [SWITCH], lambda event: 10 * event) == wrong
+
+
+def test_outputs_differ_by_more_than_rounding_to_be_wrong() -> None:
+    versions = {ModelId("m", 1): Version(SHAS[1], lambda event: {"p": [0.5, 0.25]})}
+    said = Outcome(0, b"k", ServedModel("m", 1, SHAS[1]))
+    close, far = (said._replace(outputs={"p": [0.5, 0.25 + by]}) for by in (1e-7, 1e-3))
+
+    assert verify({0: b"k"}, [close], versions).is_clean
+    assert verify({0: b"k"}, [far], versions) == Findings(wrongly_attributed=1)

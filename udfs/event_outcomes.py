@@ -1,0 +1,147 @@
+"""What becomes of events: they are scored, held, or dead letters."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from udfs.batches import EventBatch, Outcome, OutcomeKind
+from udfs.engine import Failure, Line, Scored, score_values
+from udfs.errors import ModelstreamError, ResolveError
+from udfs.event_times import EventTimes
+from udfs.held import HeldEvent, micro_batches
+from udfs.models.references import ServedReferences
+from udfs.outputs import OutputLimits, dead_letter
+from udfs.waiting_events import Leaving, WaitingEvents
+
+
+class EventOutcomes:
+    """Scores events within what the output topics take, and has those wait that are to.
+
+    Args:
+        models: what scores.
+        waiting: what waits.
+        limits: what the output topics take.
+        default_model: the model of events that name none.
+        clock: the time of day, for dead letters and the limits of timestamps.
+        max_batch: most events and bytes that are scored in one call when held events are released.
+        wait: waits for what is being loaded, for a while, and takes over what is loaded.
+    """
+
+    def __init__(
+        self,
+        models: ServedReferences,
+        waiting: WaitingEvents,
+        limits: OutputLimits,
+        default_model: str | None,
+        clock: Callable[[], datetime],
+        max_batch: tuple[int, int],
+        wait: Callable[[], None],
+    ) -> None:
+        self._models = models
+        self._waiting = waiting
+        self._limits = limits
+        self._default_model = default_model
+        self._clock = clock
+        self._max_batch = max_batch
+        self._wait = wait
+
+    def score(self, batch: EventBatch, times: EventTimes) -> list[Scored]:
+        """Score a batch, as far as nothing waits before its events."""
+        line = Line(self._waiting, batch.key)
+        scored = score_values(batch.values, self._models, times, self._default_model, line)
+        late = self._limits.timestamp_errors(batch, self._now_ms())
+        for index, error in late.items():
+            scored[index] = Failure(error)
+        predictions = [result for result in scored if isinstance(result, bytes)]
+        if predictions and not self._limits.all_fit(batch, predictions):
+            for index, result in enumerate(scored):
+                if isinstance(result, bytes):
+                    too_large = self._limits.size_error(result, batch.envelope(index))
+                    scored[index] = Failure(too_large) if too_large else result
+        return scored
+
+    def sort_out(
+        self, batch: EventBatch, times: EventTimes, scored: list[Scored], outcomes: list[Outcome]
+    ) -> None:
+        """Hold the events of a batch that wait for a model, and wait for room where it is being loaded.
+
+        Args:
+            batch: N events.
+            times: theirs.
+            scored: what `score` says of them.
+            outcomes: gets what has become of them, and meanwhile of others.
+        """
+
+        def score_again(indexes: Sequence[int]) -> None:
+            again = self.score(batch.part(indexes), times.part(indexes))
+            for index, result in zip(indexes, again, strict=True):
+                scored[index] = result
+
+        now = self._clock()
+        index = 0
+        while index < len(scored):
+            result = scored[index]
+            value, envelope = batch.values[index], batch.envelope(index)
+            if isinstance(result, bytes):
+                outcomes.append(Outcome(OutcomeKind.PREDICTION, result, envelope))
+            elif result.reference is None or not isinstance(result.error, ResolveError):
+                model = str(result.model) if result.model else None
+                outcomes.append(dead_letter(value, envelope, result.error, self._limits, now, model))
+            elif result.is_behind and batch.key(index) not in self._waiting.ahead(result.reference):
+                score_again([index])  # what it was behind was not held after all
+                continue
+            else:
+                event = HeldEvent(result.reference, value, envelope, time=int(times.at[index]))
+                if self._waiting.must_wait_for_room(event, result.error):
+                    changes = self._models.changes
+                    self._wait()
+                    outcomes += self.release()  # what is held leaves before the rest of the batch
+                    if self._models.changes != changes:
+                        score_again([one for one in range(index, len(scored)) if _is_absent(scored[one])])
+                    continue
+                if why := self._waiting.hold(event, result.error):
+                    outcomes.append(self._dead(event, why))
+            index += 1
+
+    def release(self) -> list[Outcome]:
+        """What became of what waited and waits no more."""
+        return self._outcomes_of(self._waiting.take())
+
+    def give_up(self) -> list[Outcome]:
+        """What becomes at the end of the input of what still waits."""
+        return self._outcomes_of(self._waiting.take_all("the input ended before the model came"))
+
+    def _outcomes_of(self, leaving: Leaving) -> list[Outcome]:
+        outcomes = [self._dead(event, why) for event, why in leaving.dead]
+        for piece in micro_batches(leaving.ready, *self._max_batch):
+            outcomes += self._score_held(piece)
+        return outcomes
+
+    def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
+        times = EventTimes(np.array([event.time for event in events], np.int64), {})
+        scored = score_values([event.value for event in events], self._models, times, self._default_model)
+        outcomes: list[Outcome] = []
+        now_ms = self._now_ms()
+        for event, result in zip(events, scored, strict=True):
+            if isinstance(result, bytes):
+                refused = self._limits.size_error(result, event.envelope)
+                refused = refused or self._limits.timestamp_error(event.envelope, now_ms)
+                if refused is None:
+                    outcomes.append(Outcome(OutcomeKind.PREDICTION, result, event.envelope))
+                    continue
+                result = Failure(refused)
+            outcomes.append(self._dead(event, result.error))
+        return outcomes
+
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
+    def _dead(self, event: HeldEvent, error: ModelstreamError) -> Outcome:
+        if isinstance(error, ResolveError):
+            self._models.note_absent(event.reference, -1 if event.time is None else event.time)
+        return dead_letter(event.value, event.envelope, error, self._limits, self._clock(), event.reference)
+
+
+def _is_absent(result: Scored) -> bool:
+    return isinstance(result, Failure) and result.reference is not None
