@@ -81,7 +81,9 @@ def run(started: ExitStack, console: Console, keep: bool) -> bool:
     console.print(screen.summary(job.tally, sent, committed))
     if keep:
         console.print(screen.what_to_try(folder / "job.yaml"), soft_wrap=True)
-        signal.pause()
+        # Reading on, not signal.pause(): a Ctrl-C that comes just before that call would be lost in it.
+        while True:
+            job.read()
     return committed.adds_up_to(sent)
 
 
