@@ -10,6 +10,7 @@
     ├── DecodeError      an event is not what events look like   stage decode
     ├── ResolveError     no version serves what an event names   stage resolve
     ├── ScoreError       a model could not score an input        stage score
+    ├── OffloadError     who scores beside the stream can't      stage offload
     ├── EncodeError      an output can't be written              stage encode
     ├── JobError         Flink ended the job, or can't stop it   (told to whoever ran it)
     └── TopicError       Kafka can't be reached, or refuses      (told to whoever gave the command)
@@ -94,6 +95,35 @@ class ScoreError(ModelstreamError):
     """A model could not score one input. Returned in place of outputs, not raised, by a scorer."""
 
     stage = "score"
+
+
+class Fault(Enum):
+    """What is wrong where a batch was not scored beside the stream, and so what may help."""
+
+    RECORD = "record"
+    """The request's content was refused: other records, sent without the bad ones, may be scored."""
+    PASSING = "passing"
+    """The same request may be answered later: a broken connection, an overloaded server, a deadline."""
+    LASTING = "lasting"
+    """Any other would be refused too: no such model, no right to it, an answer that can't be read."""
+
+
+class OffloadError(ModelstreamError):
+    """A remote server, or a worker process, did not score what it was sent."""
+
+    stage = "offload"
+
+    def __init__(self, text: str, fault: Fault = Fault.LASTING, retry_after: float | None = None) -> None:
+        """Say what happened.
+
+        Args:
+            text: what, where, what to do.
+            fault: what may help.
+            retry_after: seconds that the server asked to be left alone for.
+        """
+        super().__init__(text)
+        self.fault = fault
+        self.retry_after = retry_after
 
 
 class EncodeError(ModelstreamError):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from udfs.errors import ScoreError
 from udfs.json_values import JsonValue
-from udfs.scorers.tensors import Columns, TensorReader, TensorSpec, UnevenBatchError, score_tensors
+from udfs.tensors.reader import Columns, TensorReader, TensorSpec, UnevenBatchError, score_tensors
 
 FIELDS = ("length", "width", "height")
 Shape = tuple[int | None, ...]

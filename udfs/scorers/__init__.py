@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 from udfs.errors import ModelLoadError
-from udfs.scorers.base import Load, Options, Prepare, Scorer
+from udfs.options import Options
+from udfs.scorers.base import Load, Prepare, Scorer
 
 __all__ = [
     "FORMATS",

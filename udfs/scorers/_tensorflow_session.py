@@ -15,7 +15,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.scorers.batch_invariance import PAD_TO
-from udfs.scorers.tensors import Columns, outputs_by_record
+from udfs.tensors.reader import Columns, outputs_by_record
 
 
 class SessionRunner:

@@ -1,13 +1,12 @@
 """What a scorer is: the one interface that every format implements."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from udfs.errors import ModelstreamError, ScoreError
 from udfs.json_values import JsonValue
-
-Options = Mapping[str, JsonValue]
+from udfs.options import Options
 
 
 class Scorer(Protocol):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from udfs.json_values import JsonValue, write_json
-from udfs.scorers.tensor_columns import TensorSpec
-from udfs.scorers.tensors import Columns
+from udfs.tensors.columns import TensorSpec
+from udfs.tensors.reader import Columns
 
 PAD_TO = 8
 """Linear algebra rounds differently on fewer rows than this, and on the rows beyond a multiple of it."""
@@ -37,7 +37,7 @@ class Runner(Protocol):
     pad_to: int
 
     def run(self, columns: Columns, count: int) -> Sequence[JsonValue]:
-        """Run the model on N records, see `udfs.scorers.tensors.Run`."""
+        """Run the model on N records, see `udfs.tensors.reader.Run`."""
         ...
 
 

@@ -1,6 +1,6 @@
 """ONNX models, with onnxruntime.
 
-Inputs are read as `udfs.scorers.tensors` says. Outputs are an object with a value for each of the model's
+Inputs are read as `udfs.tensors.reader` says. Outputs are an object with a value for each of the model's
 outputs, by the model's own names: tensors as nested arrays, sequences as arrays, maps as objects (integer
 keys become strings).
 
@@ -26,13 +26,13 @@ import onnxruntime as ort
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.one_core import on_one_core
+from udfs.options import OptionReader, Options
 from udfs.scorers import onnx_graph
 from udfs.scorers._onnx_prepared import read_prepared, write_prepared
-from udfs.scorers.base import Options, Scorer, score_each
+from udfs.scorers.base import Scorer, score_each
 from udfs.scorers.onnx_batching import Runner, choose_runner, json_value
 from udfs.scorers.onnx_graph import GraphTensor
-from udfs.scorers.options import OptionReader
-from udfs.scorers.tensors import TensorReader, TensorSpec, score_tensors
+from udfs.tensors.reader import TensorReader, TensorSpec, score_tensors
 
 _SILENT = 4
 _SMALL_MODEL = 1 << 20

@@ -16,7 +16,7 @@ from udfs.json_values import JsonValue
 from udfs.scorers import onnx_graph
 from udfs.scorers.batch_invariance import PAD_TO, answers_are_the_same, find_probes
 from udfs.scorers.onnx_graph import GraphTensor
-from udfs.scorers.tensors import Columns, TensorSpec, outputs_by_record
+from udfs.tensors.reader import Columns, TensorSpec, outputs_by_record
 
 OpenSession = Callable[[onnx.ModelProto], ort.InferenceSession]
 

@@ -23,11 +23,12 @@ from typing import Any, Final
 
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
+from udfs.options import Options
 from udfs.scorers import _titus
 from udfs.scorers._pfa_document import read_document
 from udfs.scorers._pfa_scalars import MismatchError
 from udfs.scorers._pfa_values import compile_decoder, compile_encoder
-from udfs.scorers.base import Options, score_each
+from udfs.scorers.base import score_each
 
 _log = logging.getLogger(__name__)
 

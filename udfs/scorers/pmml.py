@@ -24,9 +24,9 @@ import orjson
 
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
+from udfs.options import Options
 from udfs.scorers._pmml_document import DataField, Document, Scalar, read_document
 from udfs.scorers._pmml_jvm import Connection, JavaError, Reference
-from udfs.scorers.base import Options
 
 _MODEL_CLASS: Final = "org.pmml4s.model.Model"
 # What PMML4S gives for an integer that is missing.

@@ -1,6 +1,6 @@
 """TensorFlow models: a SavedModel as .zip or .tar.gz, of TensorFlow 1 or 2, or a ``.keras`` file.
 
-Inputs are read as `udfs.scorers.tensors` says, by the signature's own names. Outputs are an object with a
+Inputs are read as `udfs.tensors.reader` says, by the signature's own names. Outputs are an object with a
 value for each of the signature's outputs; strings are text.
 
 Options:
@@ -34,16 +34,16 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from udfs.errors import ModelLoadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.one_core import on_one_core
+from udfs.options import OptionReader, Options
 from udfs.scorers import _tensorflow_archive as archives
 from udfs.scorers import _tensorflow_examples as examples
 from udfs.scorers import _tensorflow_graph as graphs
 from udfs.scorers._tensorflow_keras import write_saved_model
 from udfs.scorers._tensorflow_session import SessionRunner
-from udfs.scorers.base import Options, Scorer, score_each
+from udfs.scorers.base import Scorer, score_each
 from udfs.scorers.batch_invariance import answers_are_the_same, find_probes
-from udfs.scorers.options import OptionReader
-from udfs.scorers.tensors import TensorReader, TensorSpec, score_columns, score_tensors
 from udfs.temporary_folders import temporary_folder
+from udfs.tensors.reader import TensorReader, TensorSpec, score_columns, score_tensors
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

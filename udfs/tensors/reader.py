@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from udfs.errors import ScoreError
 from udfs.json_values import JsonValue
-from udfs.scorers.tensor_columns import REFUSED, TensorSpec, fits, make_column, write_elements
-from udfs.scorers.tensor_faults import fault_of, shape_text, text_of
+from udfs.tensors.columns import REFUSED, TensorSpec, fits, make_column, write_elements
+from udfs.tensors.faults import fault_of, shape_text, text_of
 
 __all__ = [
     "Columns",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from udfs.json_values import write_json
-from udfs.scorers.tensor_columns import (
+from udfs.tensors.columns import (
     ARRAYS,
     ELEMENTS,
     REFUSED,
