@@ -16,11 +16,14 @@ BIN := $(VENV)/bin
 JAVA := connectors/java
 JAR := $(JAVA)/target/modelstream-flink.jar
 PACKAGES := cli jobs connectors udfs
+COMPILE := build/uv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
+	--python-version 3.11
 
 # What has been set up, and of what: each is made again only when one of its sources changes.
 HAVE_VENV := $(VENV)/.complete
 HAVE_BROKER := build/kafka/.complete
 HAVE_IRIS := build/iris/.complete
+HAVE_SERVERS := build/servers/.complete
 
 .PHONY: help
 help: ## this list
@@ -31,7 +34,7 @@ doctor: ## say what this machine has, and how to get what is missing
 	@$(or $(PYTHON),python3) devtools/doctor.py
 
 .PHONY: setup
-setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) ## make all that the project needs (about 5 minutes, once)
+setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) $(HAVE_SERVERS) ## make all that the project needs (about 7 minutes, once)
 
 .PHONY: demo
 demo: setup ## score a real stream in four formats, for half a minute; KEEP=1 leaves it running
@@ -71,10 +74,10 @@ package: $(HAVE_VENV) $(JAR) ## build what `flink run` needs into dist/
 	@$(BIN)/python -m devtools.package $(JAR) dist
 
 .PHONY: lock
-lock: ## choose versions anew: write requirements.lock
+lock: ## choose versions anew: write requirements.lock, and the model servers' locks
 	@test -x build/uv/bin/uv || { $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv; }
-	@build/uv/bin/uv pip compile --quiet --override overrides.txt --generate-hashes --no-emit-index-url \
-		--no-header --python-version 3.11 --all-extras pyproject.toml -o requirements.lock
+	@$(COMPILE) --override overrides.txt --all-extras pyproject.toml -o requirements.lock
+	@for wanted in devtools/model-servers/*.in; do $(COMPILE) $$wanted -o $${wanted%.in}.lock; done
 
 .PHONY: clean
 clean: ## remove all that was made, the virtual environment too
@@ -106,4 +109,10 @@ $(HAVE_BROKER): devtools/broker-pom.xml
 $(HAVE_IRIS): examples/iris/train.py | $(HAVE_VENV)
 	@echo "Fitting the iris classifiers (about 1 minute) ..."
 	@TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python examples/iris/train.py build/iris
+	@touch $@
+
+# Each environment is made again only if its lock has changed.
+$(HAVE_SERVERS): $(wildcard devtools/model-servers/*.lock devtools/model-servers/*.py) devtools/model_environments.py | $(HAVE_VENV)
+	@echo "Installing model servers (about 2 minutes) ..."
+	@$(BIN)/python -m devtools.model_environments
 	@touch $@

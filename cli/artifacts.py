@@ -8,13 +8,60 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from udfs.errors import ArtifactError
-from udfs.models.places import Location, shown
+from udfs.errors import ArtifactError, ConfigError
+from udfs.models.places import ARTIFACT_SCHEMES, ENDPOINT_SCHEMES, Location, shown
 from udfs.models.updates import Artifact
+from udfs.options import Options
+from udfs.remotes import REMOTES
+from udfs.scorers import FORMATS
 
 LARGEST_INLINE = 512 * 1024
 """Bytes; in base64, and with a few checks, it fits Kafka's usual limit of a record."""
 _CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def make_source(
+    format_name: str,
+    file: Path | None,
+    options: Options,
+    *,
+    upload: str | None = None,
+    uri: str | None = None,
+    s3: Mapping[str, Any] | None = None,
+) -> Artifact | None:
+    """Make what a version of a format is loaded from: an artifact, or none where a server scores it.
+
+    Args:
+        format_name: the format.
+        file: the model's file, None where none was named.
+        options: those of the version.
+        upload: see `make_artifact`, as for the others.
+        uri: where the same bytes are already.
+        s3: options of s3fs.
+
+    Raises:
+        ConfigError: no such format, one that needs a file and has none, or the other way round.
+        ArtifactError: there is no such server's URL, or the artifact can't be made.
+        OSError: the file can't be read.
+    """
+    if format_name in FORMATS:
+        if file is None:
+            raise ConfigError(f"format {format_name} needs ARTIFACT, the model's file")
+        return make_artifact(file, upload=upload, uri=uri, s3=s3)
+    if format_name not in REMOTES:
+        known = ", ".join((*FORMATS, *REMOTES))
+        raise ConfigError(f"unknown format {format_name!r}; there are {known}")
+    place = file or upload or uri
+    if place is not None:
+        raise ConfigError(
+            f"{place}: format {format_name} has no artifact: the server has the model; leave it out, and say "
+            f"with --option url=... where the server is"
+        )
+    url = options.get("url")
+    if not isinstance(url, str):
+        raise ConfigError(f"format {format_name} needs --option url=..., where the server is")
+    Location.parse(url, ENDPOINT_SCHEMES)
+    return None
 
 
 def make_artifact(
@@ -37,7 +84,7 @@ def make_artifact(
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     if uri is not None:
-        Location.parse(uri)
+        Location.parse(uri, ARTIFACT_SCHEMES)
         return Artifact(sha256=sha256, uri=uri)
     if upload is not None:
         target = f"{upload.rstrip('/')}/{sha256}"

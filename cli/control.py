@@ -16,7 +16,7 @@ from udfs.models.catalog import Catalog, Model, apply
 from udfs.models.known import fold_one
 from udfs.models.places import AllowedPlaces
 from udfs.models.signatures import check_newer
-from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, encode_update
+from udfs.models.updates import ModelUpdate, PublishModel, RetireModel, decode_update, encode_update
 from udfs.records import ModelId
 
 
@@ -76,6 +76,7 @@ class Control:
         Raises:
             UpdateError: the job would refuse it.
         """
+        update = decode_update(encode_update(update))  # as the job will read it
         model = before.models.get(update.model.name)
         serving: Collection[ModelId] = ()
         if isinstance(update, RetireModel):
@@ -124,12 +125,16 @@ class Control:
 
 
 def warning_of_place(config: JobConfig, update: PublishModel) -> str | None:
-    """Why a job of a configuration would not fetch an artifact; the running one may have another."""
-    uri = update.artifact.uri
-    if uri is None:
-        return None
+    """Why a job of a configuration would not fetch an artifact, or not ask a server.
+
+    The configuration of the running job may be another.
+    """
+    allowed = AllowedPlaces(config.artifacts.allow, config.artifacts.allow_private_addresses)
     try:
-        AllowedPlaces(config.artifacts.allow, config.artifacts.allow_private_addresses).check(uri)
+        if update.endpoint is not None:
+            allowed.check_endpoint(update.endpoint)
+        elif update.artifact is not None and update.artifact.uri is not None:
+            allowed.check(update.artifact.uri)
     except ArtifactError as error:
         return f"a job with this configuration will not load it: {error}"
     return None

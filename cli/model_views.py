@@ -1,14 +1,15 @@
 """What `models list` and `models status` show: rows for people, JSON for programs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cli.reports import describe_status, lateness
 from cli.times import write_time
 from udfs.json_values import JsonValue
 from udfs.models.catalog import Catalog
-from udfs.models.updates import PublishModel
-from udfs.records import ModelStatus
+from udfs.models.places import shown
+from udfs.models.updates import Artifact, PublishModel
+from udfs.records import ModelId, ModelStatus
 
 Row = dict[str, JsonValue]
 
@@ -57,10 +58,14 @@ def published(catalog: Catalog) -> Iterator[Published]:
             yield Published(version, tuple(periods), number in model.leaving, model.leaving.get(number))
 
 
+def versions_of(catalog: Catalog) -> dict[ModelId, PublishModel]:
+    """The published versions by their ids."""
+    return {one.version.model: one.version for one in published(catalog)}
+
+
 def describe_version(one: Published) -> Row:
     """A published version, for programs: with the size of an inline artifact, not its bytes."""
-    version, artifact = one.version, one.version.artifact
-    place: Row = {"uri": artifact.uri} if artifact.inline is None else {"inline_bytes": len(artifact.inline)}
+    version = one.version
     return {
         "model": version.model.name,
         "version": version.model.version,
@@ -69,16 +74,29 @@ def describe_version(one: Published) -> Row:
         "retired": one.is_leaving,
         "retired_from": one.retired_from,
         "format": version.format,
+        "execution": _execution(version),
         "options": version.options,
-        "artifact": {"sha256": artifact.sha256, **place},
+        "endpoint": version.endpoint,
+        "artifact": _describe_artifact(version.artifact),
         "checks": len(version.checks),
         "sha256": version.identity(),
         "occurred_on": version.occurred_on,
     }
 
 
-def version_row(one: Published) -> Row:
-    """A published version, for people."""
+def _describe_artifact(artifact: Artifact | None) -> Row | None:
+    if artifact is None:
+        return None
+    place: Row = {"uri": artifact.uri} if artifact.inline is None else {"inline_bytes": len(artifact.inline)}
+    return {"sha256": artifact.sha256, **place}
+
+
+def version_rows(versions: Iterable[Published]) -> list[Row]:
+    """Published versions, for people. The columns that only some kinds of them have may be left out."""
+    return _without_empty([_version_row(one) for one in versions], ("execution", "artifact", "endpoint"))
+
+
+def _version_row(one: Published) -> Row:
     version, artifact = one.version, one.version.artifact
     since = "" if one.retired_from is None else f" from {write_time(one.retired_from)}"
     retired = [f"retired{since}"] if one.is_leaving else []
@@ -86,10 +104,30 @@ def version_row(one: Published) -> Row:
         "model": str(version.model),
         "active": ", ".join([*map(str, one.periods), *retired]),
         "format": version.format,
+        "execution": _offloaded(version),
         "sha256": version.identity()[:12],
-        "artifact": artifact.uri or f"inline, {len(artifact.inline or b'')} bytes",
-        "options": " ".join(f"{key}={value}" for key, value in version.options.items()),
+        "artifact": None if artifact is None else artifact.uri or f"inline, {len(version.inline)} bytes",
+        "endpoint": _shown_endpoint(version),
+        "options": _shown_options(version),
     }
+
+
+def _shown_options(version: PublishModel) -> str:
+    without = "url" if version.endpoint is not None else None  # it has a column of its own
+    return " ".join(f"{key}={value}" for key, value in version.options.items() if key != without)
+
+
+def _execution(version: PublishModel) -> str:
+    return "offload" if version.is_offloaded else "inline"
+
+
+def _offloaded(version: PublishModel) -> str | None:
+    """What people are told of the execution: nothing where it is inline."""
+    return "offload" if version.is_offloaded else None
+
+
+def _shown_endpoint(version: PublishModel) -> str | None:
+    return None if version.endpoint is None else shown(version.endpoint)
 
 
 def unmentioned(catalog: Catalog, statuses: Iterable[ModelStatus], of: str | None) -> list[PublishModel]:
@@ -102,36 +140,69 @@ def unmentioned(catalog: Catalog, statuses: Iterable[ModelStatus], of: str | Non
     ]
 
 
-def describe_statuses(statuses: Iterable[ModelStatus], silent: Iterable[PublishModel] = ()) -> list[Row]:
-    """Statuses, for programs: all fields of each; those of a version without a word are null."""
-    rows = [describe_status(status) for status in statuses]
+def describe_statuses(
+    statuses: Iterable[ModelStatus],
+    versions: Mapping[ModelId, PublishModel],
+    silent: Iterable[PublishModel] = (),
+) -> list[Row]:
+    """Statuses, for programs: all fields of each, and where its version is scored.
+
+    Args:
+        statuses: what was said.
+        versions: what is published. Of a status whose version is not, it is null where that was scored.
+        silent: published versions without a word: all that would have been said of them is null.
+    """
+    rows = []
+    for status in statuses:
+        version = versions.get(status.model)
+        where: Row = dict.fromkeys(("execution", "endpoint")) if version is None else _whereabouts(version)
+        rows.append({**describe_status(status), **where})
     for version in silent:
         of: Row = {"name": version.model.name, "version": version.model.version}
         nothing: Row = dict.fromkeys(ModelStatus.__struct_fields__)
-        rows.append({**nothing, "model": of, "sha256": version.identity()})
+        rows.append({**nothing, "model": of, "sha256": version.identity(), **_whereabouts(version)})
     return rows
 
 
-def status_rows(statuses: Iterable[ModelStatus], silent: Iterable[PublishModel] = ()) -> list[Row]:
-    """Statuses, for people, without the columns that would be empty."""
-    rows = [_status_row(status) for status in statuses]
+def _whereabouts(version: PublishModel) -> Row:
+    return {"execution": _execution(version), "endpoint": version.endpoint}
+
+
+def status_rows(
+    statuses: Iterable[ModelStatus],
+    versions: Mapping[ModelId, PublishModel],
+    silent: Iterable[PublishModel] = (),
+) -> list[Row]:
+    """Statuses, for people, without the columns that would be empty; see `describe_statuses`."""
+    rows = [_status_row(status, versions.get(status.model)) for status in statuses]
     empty: Row = dict.fromkeys(_COLUMNS)
-    rows += [{**empty, "model": str(version.model), "status": "-"} for version in silent]
-    return _without_empty_columns(rows)
+    rows += [
+        {
+            **empty,
+            "model": str(version.model),
+            "status": "-",
+            "execution": _offloaded(version),
+            "endpoint": _shown_endpoint(version),
+        }
+        for version in silent
+    ]
+    return _without_empty(rows, _COLUMNS)
 
 
 _COLUMNS = (
-    *("model", "status", "subtask", "since", "scored", "load_ms", "highest_event_time"),
-    *("effective_from", "attempt", "job", "cause"),
+    *("model", "status", "subtask", "execution", "endpoint", "since", "scored", "load_ms"),
+    *("highest_event_time", "effective_from", "attempt", "job", "cause"),
 )
 
 
-def _status_row(status: ModelStatus) -> Row:
+def _status_row(status: ModelStatus, version: PublishModel | None) -> Row:
     why = lateness(status) if status.status == "late" else status.cause
     values = (
         str(status.model),
         status.status,
         f"{status.subtask + 1} of {status.parallelism}",
+        None if version is None else _offloaded(version),
+        None if version is None else _shown_endpoint(version),
         (status.since or status.at)[:19].replace("T", " "),
         status.scored,
         None if status.load_ms is None else round(status.load_ms),
@@ -144,6 +215,7 @@ def _status_row(status: ModelStatus) -> Row:
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _without_empty_columns(rows: Sequence[Row]) -> list[Row]:
-    filled = [column for column in _COLUMNS if any(row[column] not in (None, "") for row in rows)]
-    return [{column: row[column] for column in filled} for row in rows]
+def _without_empty(rows: Sequence[Row], columns: Collection[str]) -> list[Row]:
+    """Rows without those of some columns in which they have nothing."""
+    empty = {column for column in columns if all(row[column] in (None, "") for row in rows)}
+    return [{column: value for column, value in row.items() if column not in empty} for row in rows]

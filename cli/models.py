@@ -6,45 +6,44 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.live import Live
+from msgspec import UNSET
 
-from cli.artifacts import make_artifact
+from cli.artifacts import make_source
 from cli.changes import make_change, roll_out
 from cli.control import Control, now, version_before, warning_of_place
-from cli.model_views import (
-    describe_statuses,
-    describe_version,
-    published,
-    status_rows,
-    unmentioned,
-    version_row,
-)
+from cli.model_lists import list_models, show_statuses
 from cli.options import (
+    AnyFormatName,
     AsJson,
     ConfigFile,
     EffectiveFrom,
-    FormatName,
     FormatOptions,
     Settings,
     Timeout,
     Wait,
     read_format_options,
 )
-from cli.output import make_table, say, write_json, write_table
+from cli.output import say
 from cli.reports import progress, report
 from cli.signing import KeyFile
-from cli.statuses import Statuses, is_about
 from cli.times import read_duration, read_time
 from jobs.config import JobConfig, load_config
 from udfs.errors import ConfigError, UpdateError
 from udfs.json_values import read_struct
 from udfs.models.updates import ActivateModel, Check, ModelUpdate, PublishModel, RetiredModel, RetireModel
 from udfs.records import ModelId
-from udfs.scorers import FORMATS
+from udfs.remotes import REMOTES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Version = Annotated[str, typer.Argument(metavar="NAME:VERSION", show_default=False)]
+
+
+class Execution(StrEnum):
+    """Where a version is scored."""
+
+    INLINE = "inline"
+    OFFLOAD = "offload"
 
 
 class ActivateWhen(StrEnum):
@@ -61,9 +60,18 @@ def models() -> None:
 @app.command()
 def publish(
     model: Version,
-    artifact: Annotated[Path, typer.Argument(metavar="ARTIFACT", exists=True, dir_okay=False)],
-    format_name: FormatName,
+    format_name: AnyFormatName,
+    artifact: Annotated[
+        Path | None, typer.Argument(metavar="ARTIFACT", exists=True, dir_okay=False, show_default=False)
+    ] = None,
     option: FormatOptions = None,
+    execution: Annotated[
+        Execution | None,
+        typer.Option(
+            help="offload: worker processes score it beside the event path; inline, the default, in it. "
+            "What a server scores is always offloaded."
+        ),
+    ] = None,
     activate: Annotated[bool, typer.Option(" /--no-activate", help="Publish it; activate it later.")] = True,
     activate_when: Annotated[
         ActivateWhen | None,
@@ -99,25 +107,28 @@ def publish(
     """Publish a version of a model, and make it the active one.
 
     ARTIFACT is the model's file. Up to 512 KiB it goes into the update itself.
+    What a server scores has none: --option url=... says where the server is.
     """
     loaded = load_config(config, settings or ())
-    if format_name not in FORMATS:
-        raise ConfigError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
+    if execution is Execution.INLINE and format_name in REMOTES:
+        raise ConfigError(f"--execution inline: a server scores models of format {format_name}; leave it out")
     if effective_from is not None and (activate_when is not None or not activate):
         other = "--no-activate" if activate_when is None else f"--activate-when {activate_when}"
         raise ConfigError(f"--effective-from is the time of an activation: leave it out, or {other}")
     if activate_when is not None and not activate:
         raise ConfigError("--no-activate and --activate-when: only one of them says when it becomes active")
     seconds, margin_seconds = read_duration(timeout, "--timeout"), read_duration(margin, "--margin")
+    options, s3 = read_format_options(option), loaded.artifacts.s3
     update = PublishModel(
         _model_id(model),
         format_name,
-        make_artifact(artifact, upload=upload, uri=uri, s3=loaded.artifacts.s3),
+        make_source(format_name, artifact, options, upload=upload, uri=uri, s3=s3),
         activate=activate and activate_when is None,
-        options=dict(read_format_options(option)),
+        options=dict(options),
         checks=_read_checks(check) if check is not None else (),
         occurred_on=now(),
         effective_from=read_time(effective_from, "--effective-from"),
+        execution="offload" if execution is Execution.OFFLOAD else UNSET,
     )
     if warning := warning_of_place(loaded, update):
         say(warning)
@@ -199,50 +210,8 @@ def retire(
     return _change(loaded, update, seconds if wait else None, key, as_json)
 
 
-@app.command("list")
-def list_models(config: ConfigFile = None, settings: Settings = None, as_json: AsJson = False) -> None:
-    """List the versions that are published, as the control topic says."""
-    loaded = load_config(config, settings or ())
-    with Control(loaded) as control:
-        versions = list(published(control.catalog()))
-    if as_json:
-        write_json(map(describe_version, versions))
-    else:
-        write_table([*map(version_row, versions)], "no models are published")
-
-
-@app.command()
-def status(
-    model: Annotated[str | None, typer.Argument(metavar="[NAME[:VERSION]]", show_default=False)] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on as they come, until Ctrl-C.")] = False,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what each subtask of the job last said of each version; - where none has said anything."""
-    loaded = load_config(config, settings or ())
-    with Control(loaded) as control:
-        if watch:
-            _watch(control, model, as_json)
-        statuses = control.statuses().now(model)
-        silent = unmentioned(control.catalog(), statuses, model)
-    if as_json:
-        write_json(describe_statuses(statuses, silent))
-    else:
-        nothing = "no such model is published, and no job has said anything of it" if model else "no models"
-        write_table(status_rows(statuses, silent), nothing)
-
-
-def _watch(control: Control, model: str | None, as_json: bool) -> None:
-    topic = control.config.topics.model_status
-    statuses = Statuses()
-    if as_json:
-        for records in control.client.follow(topic, from_beginning=True):
-            write_json(describe_statuses(one for one in statuses.add(records) if is_about(one, model)))
-    with Live(refresh_per_second=4) as live:
-        for records in control.client.follow(topic, from_beginning=True):
-            statuses.add(records)
-            live.update(make_table(status_rows(statuses.now(model))))
+app.command("list")(list_models)
+app.command("status")(show_statuses)
 
 
 def _change(

@@ -7,10 +7,20 @@ from typing import Annotated
 import typer
 
 from udfs.errors import ConfigError
+from udfs.remotes import REMOTES
 from udfs.scorers import FORMATS, Options
 
 FormatName = Annotated[
     str, typer.Option("--format", metavar="F", help=f"{', '.join(FORMATS)}.", show_default=False)
+]
+AnyFormatName = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help=f"Of files: {', '.join(FORMATS)}; of servers: {', '.join(REMOTES)}.",
+        show_default=False,
+    ),
 ]
 FormatOptions = Annotated[
     list[str] | None,

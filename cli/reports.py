@@ -14,6 +14,7 @@ from cli.times import write_time
 from cli.waiting import Show, Words
 from jobs.config import JobConfig
 from udfs.json_values import JsonValue
+from udfs.models.places import shown
 from udfs.models.updates import ActivateModel, PublishModel, RetireModel
 from udfs.records import ModelStatus
 
@@ -102,13 +103,20 @@ def _what_was_done(change: Change) -> str:
     when = "" if switch is None else f", from the event time {write_time(switch)} on"
     match update:
         case PublishModel():
-            where = update.artifact.uri or "inline"
             activated = " and activated it" if update.activate and change.active else ""
-            return f"published {update.reference}{activated}: {update.format}, {where}{when}"
+            return f"published {update.reference}{activated}: {update.format}, {_source(update)}{when}"
         case ActivateModel():
             return f"activated {update.reference}{when}"
         case RetireModel():
             return f"retired {update.reference}{when}"
+
+
+def _source(update: PublishModel) -> str:
+    """Where a version is scored, or what it is loaded from."""
+    if update.artifact is None:
+        return shown(update.endpoint or "no server")
+    place = update.artifact.uri or "inline"
+    return f"offloaded, artifact {place}" if update.is_offloaded else place
 
 
 def _state(change: Change) -> str:

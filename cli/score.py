@@ -7,18 +7,25 @@ from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
 
 from cli.options import FormatName, FormatOptions, read_format_options
 from udfs.engine import score_inputs
-from udfs.errors import DecodeError, ModelLoadError, ModelstreamError, ScoreError
+from udfs.errors import ArtifactError, DecodeError, ModelLoadError, ModelstreamError, ScoreError
 from udfs.json_values import JsonValue, read_struct
-from udfs.records import OfflineEvent
-from udfs.scorers import Options, Scorer, load_scorer
+from udfs.models.places import AllowedPlaces
+from udfs.models.updates import PublishModel
+from udfs.options import Options
+from udfs.records import ModelId, OfflineEvent
+from udfs.remotes import REMOTES
+from udfs.scorers import Scorer, load_scorer
 
 app = typer.Typer(add_completion=False)
+
+_CONNECT_SECONDS = 20.0
 
 _decoder = msgspec.json.Decoder(OfflineEvent)
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +34,10 @@ _encode = msgspec.json.Encoder().encode
 @app.command()
 def score(
     format_name: FormatName,
-    artifact: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The model's file.")],
+    artifact: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The model's file; none where a server has it."),
+    ] = None,
     option: FormatOptions = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Events a call of the model; results are written after each.")
@@ -45,7 +55,10 @@ def score(
     with ExitStack() as stack:
         lines = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
         output = stack.enter_context(_results_alone_on_stdout())
-        scorer = stack.enter_context(closing(_load(format_name, artifact, options)))
+        if format_name in REMOTES:
+            scorer = stack.enter_context(_connected(format_name, artifact, options))
+        else:
+            scorer = stack.enter_context(closing(_load(format_name, artifact, options)))
         for scored in score_lines(scorer, lines, batch_size):
             output.write(scored)
             output.flush()
@@ -104,13 +117,38 @@ def _write_error(event_id: JsonValue, error: ModelstreamError) -> bytes:
     return _encode({"id": event_id, "error": said}) + b"\n"
 
 
-def _load(format_name: str, artifact: Path, options: Options) -> Scorer:
+def _load(format_name: str, artifact: Path | None, options: Options) -> Scorer:
+    if artifact is None:
+        raise ModelLoadError(f"format {format_name!r} needs --artifact, the model's file")
     try:
         return load_scorer(format_name, artifact, options)
     except ModelstreamError:
         raise
     except Exception as error:  # the edge to a format's own code
         raise ModelLoadError(f"{artifact}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _connected(format_name: str, artifact: Path | None, options: Options) -> Iterator[Scorer]:
+    """Ask a server: the one that is named, wherever it is, for who says so asks it with their own rights."""
+    if artifact is not None:
+        raise ModelLoadError(f"format {format_name!r} has no --artifact: a server has the model")
+    # Only here: nothing of it is needed to score a file.
+    from udfs.offload.opening import Offloading, OffloadSettings
+
+    published = PublishModel(ModelId("score", 1), format_name, options=dict(options))
+    try:
+        where = urlsplit(published.endpoint or "")
+        place, host = f"{where.scheme}://{where.netloc}", where.hostname or ""
+        places = AllowedPlaces([place] if host else [], [host] if host else [])
+    except (ArtifactError, ValueError) as error:
+        raise ModelLoadError(f"option url: {error}") from error
+    offloading = Offloading(OffloadSettings(), places, REMOTES)
+    try:
+        with closing(offloading.connect(published, _CONNECT_SECONDS, is_return=False)) as scorer:
+            yield scorer
+    finally:
+        offloading.close(_CONNECT_SECONDS)
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from devtools import ROOT
-from udfs.models.updates import ModelUpdate
+from udfs.models.updates import SECRETS, ModelUpdate
 from udfs.records import Event, ModelStatus, Prediction
+from udfs.remotes import REMOTES
 
 FOLDER = ROOT / "docs" / "schemas"
 RECORDS: dict[str, Any] = {
@@ -26,6 +27,17 @@ _RULES: dict[str, dict[str, Any]] = {
             {"required": ["inline"], "properties": {"inline": {"type": "string"}}},
             {"required": ["uri"], "properties": {"uri": {"type": "string"}}},
         ]
+    },
+    "PublishModel": {
+        "if": {"properties": {"format": {"enum": sorted(REMOTES)}}},
+        "then": {
+            "properties": {
+                "artifact": {"type": "null"},
+                "execution": {"const": "offload"},
+                "options": {"propertyNames": {"not": {"enum": sorted(SECRETS)}}},
+            }
+        },
+        "else": {"required": ["artifact"], "properties": {"artifact": {"type": "object"}}},
     },
     "RetireModel": {
         "oneOf": [

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from udfs.errors import ConfigError
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A group of keys."""
 
 
 def read_tree(path: Path | None, settings: Sequence[str] = ()) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from udfs.missing import MissingPolicies, Policy
 from udfs.models.artifacts import ArtifactSettings
 from udfs.models.pool import PoolBounds
 from udfs.models.version_loading import LoadingSettings
+from udfs.offload.opening import OffloadSettings
 from udfs.outputs import OutputLimits
 from udfs.records import ModelId
 from udfs.score_batches import ServingSettings
@@ -77,6 +78,7 @@ def serving_settings(config: JobConfig, limits: OutputLimits) -> ServingSettings
             max_memory=int(loading.max_memory),
         ),
         loaded=PoolBounds(config.models.max_loaded or loaded.max, int(loaded.max_bytes), float(loaded.idle)),
+        offload=OffloadSettings(dict(config.offload.credentials), int(config.offload.max_memory)),
         max_catalog_bytes=config.catalog.max_bytes,
         max_periods=config.catalog.max_periods,
         max_batch=(config.batching.max_events, int(config.batching.max_bytes)),

@@ -10,7 +10,7 @@ from udfs.engine import LoadedModel
 from udfs.event_times import EventTimes
 from udfs.models.fetching import Fetch
 from udfs.models.load_watch import LoadWatch
-from udfs.models.loaded import LoadScorer, load_version
+from udfs.models.loaded import LoadScorer, check_format, load_version
 from udfs.models.loading import BlockingLoader, Loader, Told
 from udfs.models.pool import LoadedModels, PoolBounds
 from udfs.models.serving import Serving
@@ -36,6 +36,8 @@ def plain_load(load_scorer: LoadScorer, formats: tuple[str, ...], fetch: Fetch =
     """A load without retries, trial and ledger."""
 
     def load(published: PublishModel, watch: LoadWatch) -> LoadedVersion:
+        check_format(published, formats)
+        assert published.artifact is not None
         scorer = load_version(published, fetch(published.artifact), load_scorer, formats)
         return LoadedVersion(scorer, 1.0, 10, tuple(getattr(scorer, "notes", ())))
 
@@ -49,17 +51,17 @@ class LoaderByHand:
         self.load = load
         self.finish_when_waited_for = False
         self._inner = BlockingLoader(load)
-        self._begun: list[PublishModel] = []
+        self._begun: list[tuple[PublishModel, bool]] = []
 
-    def begin(self, published: PublishModel) -> None:
-        self._begun.append(published)
+    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
+        self._begun.append((published, is_return))
 
     def finish(self, count: int | None = None) -> None:
         """Load all that was begun, or so many at most."""
         count = len(self._begun) if count is None else count
         begun, self._begun = self._begun[:count], self._begun[count:]
-        for published in begun:
-            self._inner.begin(published)
+        for published, is_return in begun:
+            self._inner.begin(published, is_return=is_return)
 
     def take_told(self) -> list[Told]:
         return self._inner.take_told()

@@ -138,7 +138,7 @@ def _say_much() -> Doubler:
 
 def _end_watch_and_start_children() -> Doubler:
     def watches() -> list[psutil.Process]:
-        watch = ["udfs.models.trial_watch", str(os.getpid())]
+        watch = ["udfs.models.child_watch", str(os.getpid())]
         return [one for one in psutil.process_iter(["cmdline"]) if (one.info["cmdline"] or [])[3:5] == watch]
 
     def end_watch_and_hang() -> None:

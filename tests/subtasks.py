@@ -1,8 +1,8 @@
 """A subtask for tests, whose loads end, and fail, when a test says so."""
 
 import json
-from collections.abc import Sequence, Set
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence, Set
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +22,7 @@ from udfs.held import HeldEvents
 from udfs.missing import MissingPolicies
 from udfs.models.catalog import Catalog
 from udfs.models.known import KnownCatalog, fold
+from udfs.models.load_watch import LoadWatch
 from udfs.models.loading import BlockingLoader
 from udfs.models.pool import LoadedModels, PoolBounds
 from udfs.models.serving import Serving
@@ -33,10 +34,12 @@ from udfs.models.updates import (
     RetireModel,
     encode_update,
 )
+from udfs.models.version_loading import LoadedVersion
+from udfs.offload.mailbox import Mailbox
 from udfs.outputs import OutputLimits
 from udfs.records import ModelId, ModelStatus
 from udfs.reports import Place
-from udfs.subtask import ScoringSubtask, State
+from udfs.subtask import ScoringSubtask, State, Turn
 
 
 class E(NamedTuple):
@@ -57,6 +60,8 @@ class Bench:
         before: an earlier attempt, whose state at its last batch this one goes on from.
         blocking: whether versions are loaded while its caller waits.
         fails: versions that fail to load.
+        mailbox: where the answers of lanes come in.
+        wrap: what is made of a version that was loaded.
     """
 
     def __init__(
@@ -67,20 +72,22 @@ class Bench:
         *,
         blocking: bool = False,
         fails: Set[ModelId] = frozenset(),
+        mailbox: Mailbox | None = None,
+        wrap: Callable[[ModelId, LoadedVersion], LoadedVersion] = lambda _, version: version,
     ) -> None:
         self.clock, self.pool_clock = Clock(), Clock()
         self.fails: set[ModelId] = {*fails, *(before.fails if before else ())}
         load = plain_load(load_doubling, ("double",))
 
-        def failing(published: PublishModel, *more: Any) -> Any:
+        def failing(published: PublishModel, watch: LoadWatch) -> LoadedVersion:
             if published.model in self.fails:
                 raise ModelLoadError("on purpose")
-            return load(published, *more)
+            return wrap(published.model, load(published, watch))
 
         self.loader = LoaderByHand(failing)
-        pool = LoadedModels(PoolBounds(10, 2**40, idle=60.0), self.pool_clock)
+        self.pool = LoadedModels(PoolBounds(10, 2**40, idle=60.0), self.pool_clock)
         self.serving = Serving(
-            BlockingLoader(failing) if blocking else self.loader, pool, max_catalog_bytes=10_000
+            BlockingLoader(failing) if blocking else self.loader, self.pool, max_catalog_bytes=10_000
         )
         self.subtask = ScoringSubtask(
             Place("job"),
@@ -91,6 +98,7 @@ class Bench:
             None,
             self.clock,
             max_batch=(100, 10_000),
+            mailbox=mailbox,
             report_interval=0.0,
         )
         self.topic: list[ModelUpdate] = [] if before is None else list(before.topic)
@@ -155,10 +163,7 @@ class Bench:
 
     def batch(self, kind: BatchKind, records: list[tuple[bytes, bytes]]) -> list[int | tuple[int, int]]:
         """What comes out of a batch before a checkpoint."""
-        turn = self.subtask.on_batch(encode_events(kind, 0, records, barrier_follows=True))
-        self.statuses += turn.statuses
-        assert turn.state is not None
-        self.state = turn.state
+        turn = self.turn(kind, records)
         ended: list[int | tuple[int, int]] = []
         for one in decode_outcomes(turn.outcomes) if turn.outcomes else ():
             value = json.loads(one.value)
@@ -167,6 +172,14 @@ class Bench:
             is_prediction = one.kind is OutcomeKind.PREDICTION
             ended.append((value["id"], value["model"]["version"]) if is_prediction else value["id"])
         return ended
+
+    def turn(self, kind: BatchKind, records: list[tuple[bytes, bytes]]) -> Turn:
+        """What a batch before a checkpoint comes to."""
+        turn = self.subtask.on_batch(encode_events(kind, 0, records, barrier_follows=True))
+        self.statuses += turn.statuses
+        assert turn.state is not None
+        self.state = turn.state
+        return turn
 
     def late(self) -> list[tuple[str, int | None, int | None]]:
         """Version, time and number of what was late since the last call."""

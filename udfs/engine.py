@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from udfs.errors import Absence, DecodeError, ModelstreamError, ResolveError, ScoreError
 from udfs.event_times import EventTimes
 from udfs.json_values import JsonValue, read_struct
+from udfs.offload.lane import Lane
 from udfs.records import Event, ServedModel
 from udfs.scorers.base import Scorer
 
@@ -26,6 +27,8 @@ class LoadedModel(NamedTuple):
     """``served`` as JSON, for every prediction."""
     load_ms: float
     notes: tuple[str, ...]
+    lane: Lane | None = None
+    """Where its events are scored beside the stream; None: its scorer scores them at once."""
 
     def __str__(self) -> str:
         return f"{self.served.name}:{self.served.version}"
@@ -43,8 +46,19 @@ class Failure(NamedTuple):
     """Another event of its key and model waits, or is to wait, before it; the error is that one's."""
 
 
-Scored = bytes | Failure
-"""What became of one value: the JSON of its prediction, or why there is none."""
+class Offloaded(NamedTuple):
+    """An event that is to be scored beside the stream."""
+
+    event_id: JsonValue
+    data: JsonValue
+    model: LoadedModel
+    """The version; it has a lane."""
+    reference: str
+    """What the event names."""
+
+
+Scored = bytes | Failure | Offloaded
+"""What became of one value: the JSON of its prediction, why there is none, or that it is scored elsewhere."""
 
 
 _NAMELESS = Failure(
@@ -141,7 +155,7 @@ def score_values(
                 scored: list[Scored] = [model] * len(indexes)
             else:
                 members = [events[index] for index in indexes] if len(indexes) < len(events) else events
-                scored = _score_group(members, model)
+                scored = _score_group(members, model, reference)
                 noted = times.at[indexes] if len(indexes) < len(events) else times.at
                 models.note(reference, model, noted)
             for index, result in zip(indexes, scored, strict=True):
@@ -283,7 +297,9 @@ def _served(models: Models, reference: str, at: int) -> LoadedModel | Failure:
         return Failure(error, reference=reference)
 
 
-def _score_group(events: Sequence[Any], model: LoadedModel) -> list[Scored]:
+def _score_group(events: Sequence[Any], model: LoadedModel, reference: str) -> list[Scored]:
+    if model.lane is not None:
+        return [Offloaded(event.id, event.data, model, reference) for event in events]
     outputs = score_inputs(model.scorer, [event.data for event in events])
     described = model.described
     try:

@@ -1,16 +1,17 @@
-"""What becomes of events: they are scored, held, or dead letters."""
+"""What becomes of events: they are scored here or beside the stream, held, or dead letters."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import numpy as np
 
-from udfs.batches import EventBatch, Outcome, OutcomeKind
-from udfs.engine import Failure, Line, Scored, score_values
+from udfs.batches import EventBatch, Outcome, OutcomeKind, read_key
+from udfs.engine import Failure, Line, Offloaded, Scored, decode_event, score_values
 from udfs.errors import ModelstreamError, ResolveError
 from udfs.event_times import EventTimes
 from udfs.held import HeldEvent, micro_batches
 from udfs.models.references import ServedReferences
+from udfs.offload.offloaded_events import OffloadedEvents
 from udfs.outputs import OutputLimits, dead_letter
 from udfs.waiting_events import Leaving, WaitingEvents
 
@@ -21,6 +22,7 @@ class EventOutcomes:
     Args:
         models: what scores.
         waiting: what waits.
+        offloaded: what is scored beside the stream.
         limits: what the output topics take.
         default_model: the model of events that name none.
         clock: the time of day, for dead letters and the limits of timestamps.
@@ -32,6 +34,7 @@ class EventOutcomes:
         self,
         models: ServedReferences,
         waiting: WaitingEvents,
+        offloaded: OffloadedEvents,
         limits: OutputLimits,
         default_model: str | None,
         clock: Callable[[], datetime],
@@ -40,6 +43,7 @@ class EventOutcomes:
     ) -> None:
         self._models = models
         self._waiting = waiting
+        self._offloaded = offloaded
         self._limits = limits
         self._default_model = default_model
         self._clock = clock
@@ -64,7 +68,9 @@ class EventOutcomes:
     def sort_out(
         self, batch: EventBatch, times: EventTimes, scored: list[Scored], outcomes: list[Outcome]
     ) -> None:
-        """Hold the events of a batch that wait for a model, and wait for room where it is being loaded.
+        """Hold the events of a batch that wait for a model, and hand on those that are scored elsewhere.
+
+        Waits for room where a model is being loaded, or is scored elsewhere and its events are to wait.
 
         Args:
             batch: N events.
@@ -84,7 +90,12 @@ class EventOutcomes:
             result = scored[index]
             value, envelope = batch.values[index], batch.envelope(index)
             if isinstance(result, bytes):
-                outcomes.append(Outcome(OutcomeKind.PREDICTION, result, envelope))
+                outcome = Outcome(OutcomeKind.PREDICTION, result, envelope)
+                if not self._waits_behind_offloaded(batch, times, index, outcome):
+                    outcomes.append(outcome)
+            elif isinstance(result, Offloaded):
+                event = HeldEvent(result.reference, value, envelope, time=int(times.at[index]))
+                outcomes += self._offloaded.add(event, result)
             elif result.reference is None or not isinstance(result.error, ResolveError):
                 model = str(result.model) if result.model else None
                 outcomes.append(dead_letter(value, envelope, result.error, self._limits, now, model))
@@ -103,6 +114,21 @@ class EventOutcomes:
                 if why := self._waiting.hold(event, result.error):
                     outcomes.append(self._dead(event, why))
             index += 1
+        self._offloaded.submit()
+
+    def _waits_behind_offloaded(
+        self, batch: EventBatch, times: EventTimes, index: int, outcome: Outcome
+    ) -> bool:
+        """Whether an event's prediction waits behind others of its key and model; it is kept then."""
+        if not self._offloaded.keeps_order or not self._offloaded.keeps_back_any(batch.key(index)):
+            return False
+        reference = decode_event(batch.values[index]).model or self._default_model
+        assert reference is not None  # it was scored
+        if not self._offloaded.keeps_back(reference, batch.key(index)):
+            return False
+        event = HeldEvent(reference, batch.values[index], batch.envelope(index), time=int(times.at[index]))
+        self._offloaded.follow(event, outcome)
+        return True
 
     def release(self) -> list[Outcome]:
         """What became of what waited and waits no more."""
@@ -116,6 +142,7 @@ class EventOutcomes:
         outcomes = [self._dead(event, why) for event, why in leaving.dead]
         for piece in micro_batches(leaving.ready, *self._max_batch):
             outcomes += self._score_held(piece)
+        self._offloaded.submit()
         return outcomes
 
     def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
@@ -128,9 +155,16 @@ class EventOutcomes:
                 refused = self._limits.size_error(result, event.envelope)
                 refused = refused or self._limits.timestamp_error(event.envelope, now_ms)
                 if refused is None:
-                    outcomes.append(Outcome(OutcomeKind.PREDICTION, result, event.envelope))
+                    outcome = Outcome(OutcomeKind.PREDICTION, result, event.envelope)
+                    if self._offloaded.keeps_back(event.reference, _key(event)):
+                        self._offloaded.follow(event, outcome)
+                    else:
+                        outcomes.append(outcome)
                     continue
                 result = Failure(refused)
+            elif isinstance(result, Offloaded):
+                outcomes += self._offloaded.add(event, result)
+                continue
             outcomes.append(self._dead(event, result.error))
         return outcomes
 
@@ -141,6 +175,10 @@ class EventOutcomes:
         if isinstance(error, ResolveError):
             self._models.note_absent(event.reference, -1 if event.time is None else event.time)
         return dead_letter(event.value, event.envelope, error, self._limits, self._clock(), event.reference)
+
+
+def _key(event: HeldEvent) -> bytes | None:
+    return read_key(event.envelope) if event.envelope else None
 
 
 def _is_absent(result: Scored) -> bool:

@@ -108,15 +108,20 @@ class HeldEvents:
 
     def encode(self, now: float) -> list[str]:
         """Everything held, as the state keeps it."""
-        return [
-            _encode(msgspec.structs.replace(event, waited=now - since, schema=STATE_SCHEMA)).decode()
+        return encode_events(
+            msgspec.structs.replace(event, waited=now - since, schema=STATE_SCHEMA)
             for event, since in self._entries
-        ]
+        )
 
     @staticmethod
     def decode(state: Iterable[str]) -> list[HeldEvent]:
         """Read events from the state."""
         return [_decoder.decode(entry) for entry in state]
+
+
+def encode_events(events: Iterable[HeldEvent]) -> list[str]:
+    """Events as the state keeps them."""
+    return [_encode(event).decode() for event in events]
 
 
 def _place(event: HeldEvent) -> tuple[str, int, int]:

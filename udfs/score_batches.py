@@ -14,6 +14,7 @@ from udfs import worker
 from udfs.batches import BatchKind
 from udfs.code_version import CODE_VERSION
 from udfs.held import HeldEvents
+from udfs.metrics import OffloadMetrics
 from udfs.missing import MissingPolicies
 from udfs.model_thread import ModelThread
 from udfs.models.artifacts import ArtifactSettings, ArtifactStore
@@ -22,13 +23,16 @@ from udfs.models.catalog_state import decode_model, encode_model
 from udfs.models.known import KnownCatalog
 from udfs.models.load_ledger import LoadLedger
 from udfs.models.loading import BackgroundLoader, BlockingLoader, Loader
+from udfs.models.places import AllowedPlaces
 from udfs.models.pool import LoadedModels, PoolBounds
 from udfs.models.serving import Serving
 from udfs.models.signatures import Verifier
 from udfs.models.version_loading import LoadingSettings, VersionLoader
+from udfs.offload.counts import GAUGES
+from udfs.offload.opening import Offloading, OffloadSettings
 from udfs.outputs import OutputLimits
 from udfs.reports import Place
-from udfs.scorers import load_scorer, warm_up_imports
+from udfs.scorers import FORMATS, load_scorer, warm_up_imports
 from udfs.subtask import ScoringSubtask, Turn
 from udfs.temporary_folders import remove_left_folders
 
@@ -70,6 +74,7 @@ class ServingSettings(msgspec.Struct, frozen=True):
     """The field of events' values that says their time; None: their records' timestamps."""
     report_interval: float
     artifacts: ArtifactSettings
+    offload: OffloadSettings = OffloadSettings()
 
 
 class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFlink has no types
@@ -94,7 +99,13 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._saved: Mapping[str, Model | None] = {}
         self._thread = ModelThread("model-thread")
         place = _place(self._settings.job, runtime_context)
-        self._subtask = self._thread.run(_make_subtask, self._settings, place)
+        self._offloading = Offloading(
+            self._settings.offload,
+            AllowedPlaces(self._settings.artifacts.allow, self._settings.artifacts.allow_private_addresses),
+            self._settings.formats,
+        )
+        self._metrics = OffloadMetrics(runtime_context.get_metrics_group(), GAUGES, time.monotonic)
+        self._subtask = self._thread.run(_make_subtask, self._settings, place, self._offloading)
         self._opened = True
         self._started = False
         self._adopted = False
@@ -111,6 +122,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         if not self._adopted:
             self._adopt()
             self._adopted = True
+        self._metrics.update(self._offloading.counts)
         return self._emit(self._thread.run(self._subtask.on_batch, blob))
 
     def process_broadcast_element(self, row: Row, context: Any) -> Iterable[object]:
@@ -125,6 +137,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         """Close the models and end the thread."""
         if self._opened:
             self._thread.close(self._subtask.close, _CLOSE_SECONDS)
+            self._offloading.close(_CLOSE_SECONDS)
 
     def _start(self, context: Any) -> None:
         state: dict[str, str] = dict(context.get_broadcast_state(CATALOG).items())
@@ -181,12 +194,12 @@ def _place(job: str, context: RuntimeContext) -> Place:
     )
 
 
-def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
-    warm_up_imports(list(settings.formats))
+def _make_subtask(settings: ServingSettings, place: Place, offloading: Offloading) -> ScoringSubtask:
+    warm_up_imports([name for name in settings.formats if name in FORMATS])
     worker.settle_memory()
     remove_left_folders()  # an earlier attempt may have been killed
     serving = Serving(
-        _make_loader(settings),
+        _make_loader(settings, offloading),
         LoadedModels(settings.loaded, time.monotonic),
         max_catalog_bytes=settings.max_catalog_bytes,
         max_periods=settings.max_periods,
@@ -200,19 +213,21 @@ def _make_subtask(settings: ServingSettings, place: Place) -> ScoringSubtask:
         settings.default_model,
         time.monotonic,
         max_batch=settings.max_batch,
+        mailbox=offloading.mailbox,
         verifier=settings.verifier,
         time_field=settings.time_field,
         report_interval=settings.report_interval,
     )
 
 
-def _make_loader(settings: ServingSettings) -> Loader:
+def _make_loader(settings: ServingSettings, offloading: Offloading) -> Loader:
     versions = VersionLoader(
         lambda: ArtifactStore(settings.artifacts),
         load_scorer,
         LoadLedger(ArtifactStore(settings.artifacts).folder),
         settings.formats,
         settings.loading,
+        offload=offloading,
     )
     if settings.loads_beside:
         return BackgroundLoader(versions.load, settings.loading.deadline)

@@ -35,6 +35,11 @@ class ScoredEvents:
         self.counts[model] += len(at)
         self.highest[model.name] = max(self.highest.get(model.name, -1), int(at.max()))
 
+    def move(self, asked: ModelId, scored: ModelId) -> None:
+        """Note that another version scored an event than the one that it was noted of."""
+        self.counts[asked] -= 1
+        self.counts[scored] += 1
+
     def add_elsewhere(self, at: NDArray[np.int64]) -> None:
         """Note that no version of the model that events name scored them.
 

@@ -17,7 +17,6 @@ from udfs.batches import (
     encode_outcomes,
     encode_predictions,
 )
-from udfs.engine import Failure
 from udfs.errors import ModelstreamError
 from udfs.event_outcomes import EventOutcomes
 from udfs.event_times import EventTimes, TimeField, record_times
@@ -30,6 +29,8 @@ from udfs.models.references import ServedReferences
 from udfs.models.serving import Serving
 from udfs.models.signatures import ANYBODY, Verifier
 from udfs.models.updates import RetireModel
+from udfs.offload.mailbox import Mailbox
+from udfs.offload.offloaded_events import OffloadedEvents
 from udfs.outputs import OutputLimits
 from udfs.records import ModelStatus
 from udfs.reports import Place, Reports
@@ -45,6 +46,7 @@ class State(NamedTuple):
     """What the keyed state must hold from now on, each as texts."""
 
     held: list[str]
+    """Events in flight among them: after a restart they are scored again."""
     highest_event_times: list[str]
 
 
@@ -77,6 +79,7 @@ class ScoringSubtask:
         report_interval: seconds after which counts that have grown are said again.
         verifier: what is asked of the signatures of updates.
         max_batch: most events and bytes that are scored in one call when held events are released.
+        mailbox: where the answers of lanes come in; None: no version is offloaded.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class ScoringSubtask:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         max_batch: tuple[int, int],
+        mailbox: Mailbox | None = None,
         time_field: str | None = None,
         report_interval: float = 2.0,
         verifier: Verifier = ANYBODY,
@@ -103,8 +107,9 @@ class ScoringSubtask:
         answers = Answers()
         models = ServedReferences(serving, missing, self._scored, answers)
         self._waiting = WaitingEvents(held, models, missing, running_time)
+        self._offloaded = OffloadedEvents(mailbox or Mailbox(), models, limits, clock, self._poll)
         self._events = EventOutcomes(
-            models, self._waiting, limits, default_model, clock, max_batch, self._wait
+            models, self._waiting, self._offloaded, limits, default_model, clock, max_batch, self._wait
         )
         self._reports = Reports(place, self._scored, clock, report_interval)
         self._lateness = Lateness(serving, models, answers, self._scored, self._reports)
@@ -145,13 +150,13 @@ class ScoringSubtask:
             self._lateness.adopted()
             self._reports.say_highest()
         self._poll()
-        outcomes = self._letters.take() + self._events.release()
+        outcomes = self._letters.take() + self._offloaded.collect() + self._events.release()
         if batch.kind is BatchKind.END_OF_INPUT:
             outcomes += self._end()
         elif batch.values:
             times = self._times_of_batch(batch)
             scored = self._events.score(batch, times)
-            if not outcomes and not any(isinstance(result, Failure) for result in scored):
+            if not (outcomes or self._offloaded.keeps_order) and all(type(one) is bytes for one in scored):
                 return self._turn(encode_predictions(batch, scored), batch)  # type: ignore[arg-type]  # all are bytes
             self._events.sort_out(batch, times, scored, outcomes)
         return self._turn(encode_outcomes(outcomes) if outcomes else None, batch)
@@ -210,13 +215,16 @@ class ScoringSubtask:
         self._poll()
 
     def _end(self) -> list[Outcome]:
-        """At the end of the input nothing stays held, and every load has said what it came to."""
+        """At the end of the input nothing stays held or in flight, and every load has said its word."""
         outcomes = self._events.release()
         while self._serving.is_loading:
             self._wait()
-            outcomes += self._events.release()
-        outcomes += self._letters.take()
-        return outcomes + self._events.give_up()
+            outcomes += self._offloaded.collect() + self._events.release()
+        outcomes += self._letters.take() + self._events.give_up()
+        while self._offloaded:
+            self._offloaded.wait()
+            outcomes += self._offloaded.collect()
+        return outcomes
 
     def _turn_of_update(self) -> Turn:
         # Keyed state has no key on the broadcast side: the batch before a checkpoint writes it.
@@ -226,7 +234,8 @@ class ScoringSubtask:
     def _turn(self, outcomes: bytes | None, batch: EventBatch) -> Turn:
         state = None
         if batch.barrier_follows:
-            state = State(self._waiting.encode(), self._scored.encode())
+            # What is in flight came before what is held of its key and model.
+            state = State(self._offloaded.encode() + self._waiting.encode(), self._scored.encode())
         return Turn(outcomes, self._take_statuses(), state)
 
     def _note_changes(self) -> None:

@@ -70,7 +70,7 @@ def offline(published: Sequence[PublishModel], folder: Path) -> dict[ModelId, Ve
 
 def _offline(published: PublishModel, folder: Path) -> Version:
     path = folder / "offline"
-    path.write_bytes(published.artifact.inline or b"")
+    path.write_bytes(published.inline)
     scorer = load_scorer(published.format, path, published.options)
     outputs = score_inputs(scorer, [flower(number) for number in range(FLOWERS)])
     scorer.close()

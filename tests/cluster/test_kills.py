@@ -158,7 +158,7 @@ def _end(run: Run, left: set[str]) -> Ended:
     wait_until(lambda: len({one.event for one in job.outcomes()}) >= len(sent), 180, "the outcomes", pause=2)
     late = [said for said in job.statuses() if said.status == "late"]
     changed = any(letter.header(CHANGED) for letter in job.dead_letters())
-    artifacts = {one.artifact.sha256 for one in run.published}
+    artifacts = {one.artifact.sha256 for one in run.published if one.artifact is not None}
     unfinished = sorted(_names(job.cache) - artifacts - {"loads"})
     return Ended(run, sent, job.outcomes(), changed, left, unfinished, late)
 

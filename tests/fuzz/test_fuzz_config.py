@@ -22,6 +22,7 @@ CONFIGURATION: dict[str, Any] = {
     "artifacts": {"allow": ["s3://models"], "timeout": "1 min"},
     "loading": {"deadline": "10 s", "trial_process": True},
     "missing_model": {"hold": "30 s"},
+    "offload": {"credentials": {"bank": {"bearer_env": "TOKEN"}}, "max_memory": "1GiB"},
 }
 WORDS = [
     "name",
@@ -34,6 +35,8 @@ WORDS = [
     "allow",
     "flink",
     "loading",
+    "offload",
+    "credentials",
 ]
 KEYS = st.lists(st.sampled_from(WORDS) | TEXTS, min_size=1, max_size=3).map(".".join)
 YAML = st.one_of(

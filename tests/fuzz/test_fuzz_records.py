@@ -38,6 +38,13 @@ PUBLISH: dict[str, Any] = {
     "occurred_on": "2026-11-23T10:00:00Z",
     "effective_from": 1_700_000_000_000,
 }
+REMOTE: dict[str, Any] = {
+    "type": "publish_model",
+    "model": {"name": "m", "version": 4},
+    "format": "rest",
+    "options": {"url": "https://models.example/m", "headers": {"x-team": "a"}, "credentials": "bank"},
+    "execution": "offload",
+}
 ACTIVATE: dict[str, Any] = {
     "type": "activate_model",
     "model": {"name": "m", "version": 3},
@@ -53,8 +60,8 @@ def as_json(value: Any) -> bytes:
 
 
 UPDATES = st.one_of(
-    st.sampled_from([PUBLISH, ACTIVATE, RETIRE]).flatmap(changed).map(as_json),
-    st.sampled_from([PUBLISH, ACTIVATE, RETIRE]).map(as_json).flatmap(mutated),
+    st.sampled_from([PUBLISH, REMOTE, ACTIVATE, RETIRE]).flatmap(changed).map(as_json),
+    st.sampled_from([PUBLISH, REMOTE, ACTIVATE, RETIRE]).map(as_json).flatmap(mutated),
     JSON_VALUES.map(as_json),
     ODD_JSON,
     st.binary(max_size=40),
@@ -118,6 +125,7 @@ def test_each_value_of_a_batch_is_scored_or_fails_for_itself(
             assert isinstance(one.error, ModelstreamError)
             assert one.error.stage in ("decode", "resolve", "score")
         else:
+            assert isinstance(one, bytes)
             assert {"id", "model", "outputs"} <= msgspec.json.decode(one, type=dict).keys()
 
 

@@ -54,6 +54,16 @@ PUBLICATIONS = st.fixed_dictionaries(
         "effective_from": TIMES,
     },
 )
+REMOTES = st.fixed_dictionaries(
+    {
+        "type": st.just("publish_model"),
+        "model": MODELS,
+        "format": st.sampled_from(["rest", "open-inference"]),
+        "options": st.sampled_from([{"url": "http://127.0.0.1:9"}, {"url": "grpc://a:1", "token": "t"}])
+        | st.dictionaries(TEXTS, JSON_VALUES, max_size=2),
+    },
+    optional={"execution": st.sampled_from(["offload", "inline"]), "effective_from": TIMES},
+)
 ACTIVATIONS = st.fixed_dictionaries(
     {"type": st.just("activate_model"), "model": MODELS}, optional={"effective_from": TIMES}
 )
@@ -61,7 +71,7 @@ RETIREMENTS = st.fixed_dictionaries(
     {"type": st.just("retire_model"), "model": MODELS | st.fixed_dictionaries({"name": NAMES})},
     optional={"all": st.booleans(), "effective_from": TIMES},
 )
-LIKELY_UPDATES = (PUBLICATIONS | ACTIVATIONS | RETIREMENTS).map(as_json)
+LIKELY_UPDATES = (PUBLICATIONS | REMOTES | ACTIVATIONS | RETIREMENTS).map(as_json)
 LIKELY_EVENTS = st.fixed_dictionaries(
     {"data": JSON_VALUES},
     optional={

@@ -21,7 +21,7 @@ from devtools.topics import create_topic, topics_named
 from jobs.config import TopicsConfig
 from tests.conftest import MakeTopics
 from tests.integration.command_line import CommandLine
-from udfs.models.updates import PublishModel, decode_update
+from udfs.models.updates import Artifact, PublishModel, decode_update
 from udfs.records import ModelId, ModelStatus, Prediction, ServedModel
 
 # Older records than the topics' retention would be deleted under the test, and later ones than now refused.
@@ -102,8 +102,8 @@ def test_a_small_model_is_published_inline(modelstream: CommandLine, artifact: P
     update = decode_update(record.value or b"")
     assert isinstance(update, PublishModel)
     assert (record.key, update.model, update.activate) == (b"iris", ModelId("iris", 1), True)
-    assert (update.artifact.inline, update.options) == (b"a model", {"fields": "a,b"})
-    assert update.artifact.sha256 == hashlib.sha256(b"a model").hexdigest()
+    assert update.artifact == Artifact(hashlib.sha256(b"a model").hexdigest(), inline=b"a model")
+    assert update.options == {"fields": "a,b"}
     (row,) = said
     assert (row["model"], row["type"], row["changed"]) == ("iris:1", "publish_model", True)
 
@@ -127,7 +127,7 @@ def test_a_large_model_is_uploaded_under_its_sha256(modelstream: CommandLine, tm
     publish(modelstream, "iris:1", large, "--upload", folder.as_uri())
 
     (update,) = updates(modelstream)
-    assert update.artifact.uri == f"{folder.as_uri()}/{sha256}"
+    assert update.artifact == Artifact(sha256, uri=f"{folder.as_uri()}/{sha256}")
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [(sha256, large.read_bytes())]
 
 

@@ -30,6 +30,10 @@ def publish(name: str, version: int, content: bytes = b"ten bytes!", activate: b
     return PublishModel(ModelId(name, version), "onnx", artifact, activate=activate)
 
 
+def publish_remote(name: str, version: int, url: str = "grpc://models.example:8081") -> PublishModel:
+    return PublishModel(ModelId(name, version), "open-inference", options={"url": url})
+
+
 def retire(name: str, version: int | None = None) -> RetireModel:
     return RetireModel(RetiredModel(name, version), all=version is None)
 
@@ -48,6 +52,7 @@ names, versions = st.sampled_from(NAMES), st.sampled_from(VERSIONS)
 updates = st.lists(
     st.one_of(
         st.builds(publish, names, versions, st.sampled_from([b"ten bytes!", b"other"]), st.booleans()),
+        st.builds(publish_remote, names, versions),
         st.builds(lambda name, version: ActivateModel(ModelId(name, version)), names, versions),
         st.builds(retire, names, st.one_of(st.none(), versions)),
     ),
@@ -104,7 +109,7 @@ def by_uri(version: int, uri: str) -> PublishModel:
 def test_publishing_again_says_where_the_artifact_is_now() -> None:
     catalog = fold([by_uri(1, "s3://mistyped"), by_uri(2, "s3://models"), by_uri(1, "s3://models")])
 
-    assert catalog.models["m"].versions[1].artifact.uri == "s3://models"
+    assert catalog.models["m"].versions[1].artifact == by_uri(1, "s3://models").artifact
     assert catalog.models["m"].active == 2
 
 
@@ -167,3 +172,26 @@ def test_the_state_keeps_a_version_with_nan_in_its_checks() -> None:
 
     assert repr(restored) == repr(model)
     assert restored.versions[2].identity() == update.identity()
+
+
+def test_a_server_says_no_less_of_what_a_version_is_than_bytes_do() -> None:
+    catalog = fold([publish_remote("m", 1)])
+
+    with pytest.raises(UpdateError, match="m:1 is already published with another descriptor"):
+        apply(catalog, publish_remote("m", 1, "grpc://elsewhere.example:8081"), 1, max_bytes=ROOM)
+
+
+def test_a_remote_takes_no_room_of_artifacts() -> None:
+    assert apply(Catalog(), publish_remote("m", 1), 0, max_bytes=0).inline_bytes() == 0
+
+
+def test_publishing_a_remote_again_changes_nothing() -> None:
+    catalog = fold([publish_remote("m", 1)])
+
+    assert fold([publish_remote("m", 1)], catalog, start=1).models == catalog.models
+
+
+def test_a_remote_takes_the_place_of_a_local_version_and_gives_it_back() -> None:
+    updates: list[ModelUpdate] = [publish("m", 1), publish_remote("m", 2), ActivateModel(ModelId("m", 1))]
+
+    assert [fold(updates[:count]).models["m"].active for count in (1, 2, 3)] == [1, 2, 1]

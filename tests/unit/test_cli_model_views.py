@@ -10,7 +10,8 @@ from cli.model_views import (
     published,
     status_rows,
     unmentioned,
-    version_row,
+    version_rows,
+    versions_of,
 )
 from udfs.models.catalog import Catalog, apply
 from udfs.models.updates import ActivateModel, Artifact, PublishModel, RetiredModel, RetireModel
@@ -67,7 +68,7 @@ def timed(*activations: tuple[int, int | None]) -> Catalog:
 def test_a_version_is_shown_with_the_event_times_in_which_it_is_active(
     activations: list[tuple[int, int | None]], shown: list[str]
 ) -> None:
-    assert [version_row(one)["active"] for one in published(timed(*activations))] == shown
+    assert [row["active"] for row in version_rows(published(timed(*activations)))] == shown
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_version_that_is_retired_and_stays_is_shown_so(since: int | None, show
     staged = timed((1, None), (3, 2000), (2, 1000))
     retired = RetireModel(RetiredModel("iris", number), effective_from=since)
 
-    rows = {row["model"]: row for row in map(version_row, published(apply(staged, retired, 9, max_bytes=0)))}
+    rows = {row["model"]: row for row in version_rows(published(apply(staged, retired, 9, max_bytes=0)))}
 
     assert rows[f"iris:{number}"]["active"] == shown
 
@@ -102,7 +103,7 @@ def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:
         effective_from=2000,
     )
 
-    (row,) = status_rows([status])
+    (row,) = status_rows([status], {})
 
     assert row == {
         "model": "iris:1",
@@ -119,7 +120,7 @@ def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:
 
 
 def test_why_it_failed_and_what_the_scorer_notes_are_shown() -> None:
-    assert [row["cause"] for row in status_rows([said(cause="no model", notes=("slow",))])] == [
+    assert [row["cause"] for row in status_rows([said(cause="no model", notes=("slow",))], {})] == [
         "no model; slow"
     ]
 
@@ -127,18 +128,14 @@ def test_why_it_failed_and_what_the_scorer_notes_are_shown() -> None:
 def test_late_events_are_shown_with_their_number() -> None:
     late = said(status="late", late_events=4, effective_from=1000)
 
-    (row,) = status_rows(
-        [
-            late,
-        ]
-    )
+    (row,) = status_rows([late], {})
 
     assert row["status"] == "late"
     assert row["cause"] == "4 events at or past 1970-01-01T00:00:01.000Z had been scored before it"
 
 
 def test_columns_that_would_be_empty_are_left_out() -> None:
-    rows = status_rows([said(), said(subtask=1, scored=0)])
+    rows = status_rows([said(), said(subtask=1, scored=0)], {})
 
     assert [row["scored"] for row in rows] == [None, 0]
     assert "load_ms" not in rows[0]
@@ -155,9 +152,9 @@ def test_a_published_version_of_which_nobody_spoke_is_shown_as_such() -> None:
 def test_it_has_no_status_for_people_and_null_for_programs() -> None:
     silent = unmentioned(catalog("iris:2"), [], None)
 
-    assert status_rows([], silent) == [{"model": "iris:2", "status": "-"}]
-    (row,) = describe_statuses([], silent)
-    assert set(row) == set(ModelStatus.__struct_fields__)
+    assert status_rows([], {}, silent) == [{"model": "iris:2", "status": "-"}]
+    (row,) = describe_statuses([], {}, silent)
+    assert set(row) == {*ModelStatus.__struct_fields__, "execution", "endpoint"}
     assert (row["model"], row["status"], row["sha256"]) == (
         {"name": "iris", "version": 2},
         None,
@@ -166,7 +163,98 @@ def test_it_has_no_status_for_people_and_null_for_programs() -> None:
 
 
 def test_programs_get_all_fields_also_those_that_were_not_said() -> None:
-    (row,) = describe_statuses([said()])
+    (row,) = describe_statuses([said()], {})
 
-    assert set(row) == set(ModelStatus.__struct_fields__)
+    assert set(row) == {*ModelStatus.__struct_fields__, "execution", "endpoint"}
     assert (row["model"], row["scored"]) == ({"name": "iris", "version": 1}, None)
+
+
+URL = "grpc://127.0.0.1:8081"
+
+
+def moved() -> Catalog:
+    """A model that was inline, then offloaded, and that a server scores now."""
+    artifact = Artifact(sha256="0" * 64, inline=b"")
+    versions = [
+        PublishModel(ModelId("iris", 1), "onnx", artifact),
+        PublishModel(ModelId("iris", 2), "onnx", artifact, execution="offload"),
+        PublishModel(ModelId("iris", 3), "open-inference", options={"url": URL, "model": "iris"}),
+    ]
+    folded = Catalog()
+    for offset, version in enumerate(versions):
+        folded = apply(folded, version, offset, max_bytes=0)
+    return folded
+
+
+def test_the_list_shows_where_versions_are_scored() -> None:
+    rows = version_rows(published(moved()))
+
+    assert [(row["execution"], row["artifact"], row["endpoint"]) for row in rows] == [
+        (None, "inline, 0 bytes", None),
+        ("offload", "inline, 0 bytes", None),
+        ("offload", None, URL),
+    ]
+
+
+def test_a_list_of_inline_models_has_no_columns_of_servers() -> None:
+    (row,) = version_rows(published(catalog("iris:1")))
+
+    assert list(row) == ["model", "active", "format", "sha256", "artifact", "options"]
+
+
+def test_an_endpoint_is_shown_to_people_without_what_may_be_a_secret() -> None:
+    url = "https://user:s3cr3t@models.example/iris?key=s3cr3t"
+    remote = PublishModel(ModelId("iris", 1), "rest", options={"url": url})
+    there = apply(Catalog(), remote, 0, max_bytes=0)
+
+    assert "s3cr3t" not in str(version_rows(published(there)))
+    assert "s3cr3t" not in str(status_rows([said()], versions_of(there)))
+
+
+def test_programs_get_where_versions_are_scored() -> None:
+    rows = [describe_version(one) for one in published(moved())]
+
+    assert [(row["execution"], row["endpoint"]) for row in rows] == [
+        ("inline", None),
+        ("offload", None),
+        ("offload", URL),
+    ]
+    assert [row["artifact"] for row in rows] == [
+        *[{"sha256": "0" * 64, "inline_bytes": 0}] * 2,
+        None,
+    ]
+
+
+def test_statuses_show_where_their_versions_are_scored() -> None:
+    statuses = [said(model=ModelId("iris", version)) for version in (1, 2, 3, 4)]
+
+    rows = status_rows(statuses, versions_of(moved()))
+
+    assert [(row["execution"], row["endpoint"]) for row in rows] == [
+        (None, None),
+        ("offload", None),
+        ("offload", URL),
+        (None, None),
+    ]
+
+
+def test_programs_get_where_the_versions_of_statuses_are_scored_as_far_as_it_is_known() -> None:
+    statuses = [said(model=ModelId("iris", version)) for version in (1, 3, 4)]
+    silent = unmentioned(moved(), statuses, None)
+
+    rows = describe_statuses(statuses, versions_of(moved()), silent)
+
+    assert [(row["execution"], row["endpoint"]) for row in rows] == [
+        ("inline", None),
+        ("offload", URL),
+        (None, None),
+        ("offload", None),
+    ]
+
+
+def test_a_version_without_a_word_shows_where_it_will_be_scored() -> None:
+    silent = unmentioned(moved(), [], "iris:3")
+
+    assert status_rows([], {}, silent) == [
+        {"model": "iris:3", "status": "-", "execution": "offload", "endpoint": URL}
+    ]

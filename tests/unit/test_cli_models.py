@@ -86,7 +86,10 @@ def test_a_place_that_cannot_take_the_file_is_refused(file: Path, upload: str, s
         make_artifact(file, upload=upload)
 
 
-@pytest.mark.parametrize("uri", ["iris.onnx", "/models/iris.onnx", "", "ftp://models.example/iris.onnx"])
+@pytest.mark.parametrize(
+    "uri",
+    ["iris.onnx", "/models/iris.onnx", "", "ftp://models.example/iris.onnx", "grpc://models.example:8081"],
+)
 def test_a_place_that_is_no_uri_is_refused(file: Path, uri: str) -> None:
     with pytest.raises(ArtifactError, match="expected a URI of"):
         make_artifact(file, uri=uri)

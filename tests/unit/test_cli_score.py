@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +263,68 @@ def test_an_onnx_model_is_scored_without_importing_flink_kafka_or_another_format
         [sys.executable, "-c", script], input=b"", capture_output=True, timeout=60, check=False
     )
     assert done.stderr == b""
+
+
+class _Doubles(BaseHTTPRequestHandler):
+    """Stands in for a model server: doubles numbers."""
+
+    def do_POST(self) -> None:  # the library's name
+        number = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        answer = json.dumps(2 * number).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The URL of a server that doubles numbers."""
+    with HTTPServer(("127.0.0.1", 0), _Doubles) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_server_is_asked_without_an_artifact(server: str) -> None:
+    done = modelstream(
+        "score", "--format", "rest", "--option", f"url={server}", stdin=b'{"id": 1, "data": 21}\n'
+    )
+
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"id": 1, "outputs": 42}), done.stderr
+
+
+def test_an_artifact_of_a_server_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"")
+    done = modelstream(
+        "score",
+        "--format",
+        "rest",
+        "--artifact",
+        str(tmp_path / "model"),
+        "--option",
+        "url=http://127.0.0.1:1",
+    )
+
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        b"modelstream: format 'rest' has no --artifact: a server has the model",
+    )
+
+
+def test_a_local_format_without_an_artifact_is_refused() -> None:
+    done = modelstream("score", "--format", "onnx")
+
+    assert done.stderr.splitlines()[-1] == b"modelstream: format 'onnx' needs --artifact, the model's file"
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    done = modelstream("score", "--format", "rest", "--option", "url=nonsense")
+
+    assert done.returncode == 2
+    assert b"option url" in done.stderr

@@ -7,6 +7,9 @@ import pytest
 
 from jobs.config import HoldConfig, JobConfig, load_config
 from udfs.errors import ConfigError
+from udfs.remotes import REMOTES
+from udfs.remotes.credentials import Credentials
+from udfs.scorers import FORMATS
 
 
 def read(*settings: str) -> JobConfig:
@@ -120,6 +123,33 @@ def test_keys_that_can_not_work_are_told_by_their_path(settings: list[str], said
     assert str(error.value).startswith(said)
 
 
+def test_by_default_every_format_may_be_published_of_files_and_of_servers() -> None:
+    assert read().models.formats == (*FORMATS, *REMOTES)
+
+
+@pytest.mark.parametrize("name", sorted(REMOTES))
+def test_a_protocol_may_be_the_only_format(name: str) -> None:
+    assert read(f"models.formats=[{name}]").models.formats == (name,)
+
+
+def test_credentials_say_where_secrets_are() -> None:
+    bank = "{bearer_env: BANK_TOKEN, ca_file: /etc/bank.pem, headers_env: {x-api-key: BANK_KEY}}"
+
+    config = read(f"offload.credentials.bank={bank}", "offload.credentials[a.b]={bearer_file: /run/token}")
+
+    assert config.offload.credentials == {
+        "bank": Credentials(
+            bearer_env="BANK_TOKEN", ca_file="/etc/bank.pem", headers_env={"x-api-key": "BANK_KEY"}
+        ),
+        "a.b": Credentials(bearer_file="/run/token"),
+    }
+
+
+def test_worker_processes_have_a_bound_of_memory() -> None:
+    assert read().offload.max_memory == 4 * 1024**3
+    assert read("offload.max_memory=512MiB").offload.max_memory == 512 * 1024**2
+
+
 WRONG = {
     "nmae=x": "nmae: unknown key",
     "batching.max_event=1": "batching.max_event: unknown key",
@@ -142,7 +172,17 @@ WRONG = {
     "missing_model=drop": "missing_model:",
     "missing_model.holt=3s": "missing_model.holt: unknown key",
     "models.formats=[onxn]": "models: formats: unknown format 'onxn'",
+    "models.formats=[rest, soap]": "models: formats: unknown format 'soap'",
     "models.max_loaded=0": "models.max_loaded:",
+    "offload.max_memory=1MiB": "offload: max_memory: expected at least",
+    "offload.max_memory=much": "offload.max_memory: expected a size such as",
+    "offload.credential={}": "offload.credential: unknown key",
+    "offload.credentials=bank": "offload.credentials: expected `object`",
+    "offload.credentials.bank=t0k3n": "offload.credentials[...]: expected `object`",
+    "offload.credentials.bank.bearer=t0k3n": "offload.credentials[...].bearer: unknown key",
+    "offload.credentials.bank.bearer_env=1": "offload.credentials[...].bearer_env: expected `str",
+    "offload.credentials[a b]={}": "offload: credentials: expected a name of up to 128 letters",
+    "offload.credentials[a\n]={}": "offload: credentials: expected a name of up to 128 letters",
     "topics.events=a b": "topics.events:",
     "name=a/b": "name:",
     'name="fraud\\n"': "name:",

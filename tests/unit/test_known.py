@@ -38,6 +38,10 @@ def publish(
     return PublishModel(ModelId(name, version), "onnx", artifact, effective_from=since)
 
 
+def publish_remote(version: int, name: str = "iris") -> PublishModel:
+    return PublishModel(ModelId(name, version), "rest", options={"url": "https://models.example/iris"})
+
+
 def retire(version: int) -> RetireModel:
     return RetireModel(RetiredModel("iris", version))
 
@@ -70,6 +74,7 @@ values = st.one_of(
     st.builds(publish, numbers, st.sampled_from([None, MODEL, MODEL * 5, b""]), names, times).map(
         encode_update
     ),
+    st.builds(publish_remote, numbers, names).map(encode_update),
     st.builds(
         lambda name, number, since: ActivateModel(ModelId(name, number), effective_from=since),
         names,
@@ -114,10 +119,11 @@ def test_a_publication_is_whole_again_with_the_catalogs_artifact() -> None:
     [
         encode_update(publish(1, None)),
         encode_update(publish(1, b"")),
+        encode_update(publish_remote(1)),
         encode_update(publish(1)).replace(b'"onnx"', b'  "onnx" '),
         encode_update(publish(1)).replace(b'"dGhl', b'"\\u0064Ghl', 1),
     ],
-    ids=["by URI", "an empty artifact", "white space", "an escape within the base64"],
+    ids=["by URI", "an empty artifact", "by a server", "white space", "an escape within the base64"],
 )
 def test_a_publication_of_any_spelling_is_kept_to_the_byte(value: bytes) -> None:
     folded = fold_values(value)
@@ -127,7 +133,7 @@ def test_a_publication_of_any_spelling_is_kept_to_the_byte(value: bytes) -> None
 
 
 def test_publishing_again_with_other_bytes_keeps_those_of_the_last_record() -> None:
-    claimed = msgspec.structs.replace(publish(1).artifact, inline=b"others of the same name")
+    claimed = Artifact(sha256(MODEL).hexdigest(), inline=b"others of the same name")
     again = encode_update(msgspec.structs.replace(publish(1), artifact=claimed))
 
     folded = fold_values(encode_update(publish(1)), again)

@@ -10,7 +10,7 @@ import pytest
 from udfs.errors import UpdateError
 from udfs.held import HeldEvent, HeldEvents
 from udfs.models.catalog import Catalog, Model, apply
-from udfs.models.catalog_state import decode_model, encode_model
+from udfs.models.catalog_state import STATE_SCHEMA, decode_model, encode_model
 from udfs.models.timeline import Activation
 from udfs.models.updates import Artifact, Check, PublishModel
 from udfs.records import ModelId
@@ -53,7 +53,7 @@ def test_the_last_update_of_a_model_is_known(name: str, offset: int) -> None:
 def test_the_bytes_of_an_inline_artifact_are_kept() -> None:
     versions = read_model("iris").versions
 
-    assert [versions[number].artifact.inline for number in (1, 2)] == [b"iris one", b"iris two"]
+    assert [versions[number].inline for number in (1, 2)] == [b"iris one", b"iris two"]
 
 
 def test_where_an_artifact_is_is_kept() -> None:
@@ -176,7 +176,58 @@ def test_versions_that_left_with_their_period_are_still_retired() -> None:
 
 
 @pytest.mark.parametrize("name", ["iris", "rose"])
-def test_a_state_of_this_schema_is_written_as_it_was_read(name: str) -> None:
+def test_a_model_that_is_scored_inline_is_written_so_that_jobs_of_schema_3_go_on_with_it(name: str) -> None:
     written = (SCHEMA_3 / f"{name}.json").read_bytes()
 
     assert encode_model(decode_model(written)) == written
+
+
+def test_a_format_that_has_become_a_protocol_reads_with_the_artifact_that_it_was_published_with() -> None:
+    written = (SCHEMA_3 / "rose.json").read_bytes().replace(b'"onnx"', b'"rest"')
+
+    assert decode_model(written).versions[2].inline == b"rose 2"
+
+
+SCHEMA_4 = SCHEMA_1.with_name("schema-4")
+
+
+def read_model_4(name: str) -> Model:
+    return decode_model((SCHEMA_4 / f"{name}.json").read_bytes())
+
+
+def test_versions_that_are_scored_beside_the_stream_are_kept_with_their_identity() -> None:
+    versions = read_model_4("iris").versions
+
+    assert [versions[number].is_offloaded for number in (1, 2, 3)] == [False, True, True]
+    assert [versions[number].identity()[:12] for number in (1, 2, 3)] == [
+        "468c85dcebd6",
+        "c4ec992ee542",
+        "1d701e238886",
+    ]
+
+
+def test_a_version_that_a_server_scores_is_kept_without_an_artifact() -> None:
+    remote = read_model_4("iris").versions[3]
+
+    assert (remote.artifact, remote.endpoint) == (None, "grpc://127.0.0.1:8081")
+
+
+def test_the_identity_of_a_remote_that_was_retired_is_kept() -> None:
+    remote = PublishModel(ModelId("rose", 1), "rest", options={"url": "https://models.example/rose"})
+
+    assert read_model_4("rose").retired == {1: remote.identity()}
+
+
+@pytest.mark.parametrize("name", ["iris", "rose"])
+def test_a_state_of_this_schema_is_written_as_it_was_read(name: str) -> None:
+    written = (SCHEMA_4 / f"{name}.json").read_bytes()
+
+    assert encode_model(decode_model(written)) == written
+
+
+def test_a_state_of_a_later_schema_is_refused_with_what_to_do() -> None:
+    later = STATE_SCHEMA + 1
+    written = (SCHEMA_4 / "iris.json").read_bytes().replace(b'"schema":4', b'"schema":%d' % later)
+
+    with pytest.raises(ValueError, match=f"has schema {later}, this modelstream reads up to {STATE_SCHEMA}"):
+        decode_model(written)

@@ -145,6 +145,67 @@ def test_shown_keeps_what_tells_uris_apart() -> None:
     assert shown("https://u:p@h:1/a/b?token=x#y") == "https://…@h:1/a/b"
 
 
+class TestEndpoints:
+    PLACES = AllowedPlaces(
+        ["http://models.example.com/v2", "grpc://models.example.com:8081", HTTPS, "file:/m"]
+    )
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://models.example.com/v2",
+            "http://models.example.com:80/v2/models/iris/infer?a=b",
+            "grpc://models.example.com:8081",
+            "GRPC://Models.Example.com:8081/",
+            HTTPS,
+        ],
+    )
+    def test_a_server_that_an_allowed_place_names_may_be_asked(self, url: str) -> None:
+        assert self.PLACES.check_endpoint(url) == Location.parse(url)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            pytest.param("http://models.example.com/v3", id="another folder"),
+            pytest.param("http://models.example.com:8080/v2", id="another port"),
+            pytest.param("https://models.example.com/v2", id="another scheme"),
+            pytest.param("grpcs://models.example.com:8081", id="the same port with TLS"),
+            pytest.param("grpc://models.example.com:8082", id="another port of gRPC"),
+            pytest.param("grpc://evil.test:8081", id="another host"),
+        ],
+    )
+    def test_any_other_may_not(self, url: str) -> None:
+        with pytest.raises(ArtifactError, match="in none of the allowed places"):
+            self.PLACES.check_endpoint(url)
+
+    @pytest.mark.parametrize(
+        ("url", "cause"),
+        [
+            ("grpc://models.example.com", "expected grpc://HOST:PORT, and nothing after it"),
+            ("grpcs://models.example.com:1/path", "expected grpcs://HOST:PORT, and nothing after it"),
+            ("grpc://models.example.com:1?a=b", "expected grpc://HOST:PORT, and nothing after it"),
+            ("grpc://:8081", "names no host"),
+            ("grpc://token@models.example.com:8081", "user info"),
+            ("s3://models/v2", "expected a URI of grpc, grpcs, http, https"),
+            ("file:/m/v2", "expected a URI of grpc, grpcs, http, https"),
+            ("models.example.com:8081", "expected a URI of grpc, grpcs, http, https"),
+        ],
+    )
+    def test_what_is_no_server_is_refused_with_its_fault(self, url: str, cause: str) -> None:
+        with pytest.raises(ArtifactError) as caught:
+            self.PLACES.check_endpoint(url)
+        assert cause in str(caught.value)
+
+    def test_without_places_every_server_is_refused_and_the_setting_named(self) -> None:
+        with pytest.raises(ArtifactError, match=r"\(there are none\); see artifacts\.allow"):
+            AllowedPlaces().check_endpoint("http://models.example.com/v2")
+
+    def test_an_artifact_does_not_come_over_grpc(self) -> None:
+        assert "expected a URI of file, http, https, s3" in refusal(
+            "grpc://models.example.com:8081", self.PLACES
+        )
+
+
 class TestFiles:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

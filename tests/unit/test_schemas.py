@@ -17,6 +17,12 @@ SHA = "0" * 64
 IRIS = {"name": "iris", "version": 1}
 INLINE = {"sha256": SHA, "inline": "bW9kZWw="}
 PUBLISH = {"type": "publish_model", "model": IRIS, "format": "onnx", "artifact": INLINE}
+REMOTE = {
+    "type": "publish_model",
+    "model": IRIS,
+    "format": "rest",
+    "options": {"url": "https://models.example/iris"},
+}
 RETIRE = {"type": "retire_model", "model": IRIS}
 
 GOOD_UPDATES = {
@@ -24,6 +30,11 @@ GOOD_UPDATES = {
     "by URI": {**PUBLISH, "artifact": {"sha256": SHA, "uri": "file:///m"}},
     "by URI, inline null": {**PUBLISH, "artifact": {"sha256": SHA, "uri": "file:///m", "inline": None}},
     "with checks": {**PUBLISH, "checks": [{"data": [1], "outputs": {"y": 1}, "tolerance": 0.1}]},
+    "offloaded": {**PUBLISH, "execution": "offload"},
+    "inline in so many words": {**PUBLISH, "execution": "inline"},
+    "remote": REMOTE,
+    "remote in so many words": {**REMOTE, "artifact": None, "execution": "offload"},
+    "an option that is a secret of remotes alone": {**PUBLISH, "options": {"token": "t"}},
     "activate": {"type": "activate_model", "model": IRIS},
     "retire": RETIRE,
     "retire all": {**RETIRE, "model": {"name": "iris"}, "all": True},
@@ -44,6 +55,11 @@ BAD_UPDATES = {
     "short sha256": {**PUBLISH, "artifact": {**INLINE, "sha256": "9f"}},
     "neither inline nor URI": {**PUBLISH, "artifact": {"sha256": SHA}},
     "both inline and URI": {**PUBLISH, "artifact": {**INLINE, "uri": "file:///m"}},
+    "no artifact": {**PUBLISH, "artifact": None},
+    "another execution": {**PUBLISH, "execution": "async"},
+    "remote with an artifact": {**REMOTE, "artifact": INLINE},
+    "remote and inline": {**REMOTE, "execution": "inline"},
+    "remote with a secret": {**REMOTE, "options": {"token": "t"}},
     "negative tolerance": {**PUBLISH, "checks": [{"data": 1, "outputs": 1, "tolerance": -1}]},
     "all of one version": {**RETIRE, "all": True},
     "neither all nor a version": {**RETIRE, "model": {"name": "iris"}},
@@ -86,9 +102,15 @@ def test_an_update_that_the_job_refuses_is_not_valid(update: Any) -> None:
     assert not accepts("model-update", update)
 
 
-def test_an_update_that_is_written_is_valid() -> None:
-    update = PublishModel(ModelId("iris", 1), "onnx", Artifact(sha256=SHA, inline=b"model"))
-
+@pytest.mark.parametrize(
+    "update",
+    [
+        PublishModel(ModelId("iris", 1), "onnx", Artifact(sha256=SHA, inline=b"model")),
+        PublishModel(ModelId("iris", 1), "rest", options={"url": "https://models.example/iris"}),
+    ],
+    ids=["local", "remote"],
+)
+def test_an_update_that_is_written_is_valid(update: PublishModel) -> None:
     assert accepts("model-update", json.loads(encode_update(update)))
 
 

@@ -10,6 +10,7 @@ from pyflink.common import Row
 
 from jobs.config import JobConfig, KeyConfig, UpdatesConfig, load_config
 from jobs.settings import serving_settings
+from tests.unit.test_metrics import Group
 from udfs import worker
 from udfs.batches import BatchKind, Envelope, decode_events, encode_envelope, encode_events
 from udfs.models.catalog import Catalog, Model, apply
@@ -54,6 +55,9 @@ class Context:
 
     def get_list_state(self, descriptor: object) -> Nothing:
         return Nothing()
+
+    def get_metrics_group(self) -> Group:
+        return Group()
 
     def get_index_of_this_subtask(self) -> int:
         return 0

@@ -86,6 +86,7 @@ def publish(
 
 
 def sha256(update: PublishModel) -> str:
+    assert update.artifact is not None
     return update.artifact.sha256
 
 

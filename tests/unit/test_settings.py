@@ -15,8 +15,10 @@ from jobs.settings import (
     serving_settings,
     statuses_settings,
 )
+from udfs.offload.opening import OffloadSettings
 from udfs.outputs import OutputLimits
 from udfs.records import ModelId
+from udfs.remotes.credentials import Credentials
 
 LIMITS = OutputLimits(prediction_bytes=1000, dead_letter_bytes=2000)
 KAFKA = (
@@ -180,8 +182,15 @@ def test_unless_configured_no_artifact_comes_from_elsewhere() -> None:
     assert (artifacts.allow, artifacts.allow_private_addresses) == ((), ())
 
 
+def test_servers_are_asked_with_the_credentials_of_the_configuration() -> None:
+    asked = config("offload.credentials.bank={bearer_env: BANK_TOKEN}", "offload.max_memory=1GiB")
+    offload = serving_settings(asked, LIMITS).offload
+
+    assert offload == OffloadSettings({"bank": Credentials(bearer_env="BANK_TOKEN")}, 1024**3)
+
+
 def test_what_a_subtask_is_told_reaches_a_worker_as_it_is() -> None:
-    settings = serving_settings(config("missing_model.hold=1s"), LIMITS)
+    settings = serving_settings(config("missing_model.hold=1s", "offload.credentials.a={}"), LIMITS)
 
     assert pickle.loads(pickle.dumps(settings)) == settings
 

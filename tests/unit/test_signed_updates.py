@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 
+import msgspec
 import pytest
 
 from tests.loads import Clock, make_serving, plain_load
@@ -13,7 +14,14 @@ from udfs.missing import MissingPolicies
 from udfs.models.catalog import Catalog
 from udfs.models.known import KnownCatalog, fold
 from udfs.models.signatures import SigningKey, TrustedKey, Verifier
-from udfs.models.updates import ActivateModel, Artifact, ModelUpdate, PublishModel, encode_update
+from udfs.models.updates import (
+    ActivateModel,
+    Artifact,
+    ModelUpdate,
+    PublishModel,
+    decode_update,
+    encode_update,
+)
 from udfs.records import ModelId
 from udfs.reports import Place
 from udfs.subtask import ScoringSubtask
@@ -105,6 +113,38 @@ def test_an_old_update_that_is_sent_again_is_a_dead_letter_and_changes_nothing()
 
     assert refusals(subtask, *signed(back, 4)) == [encode_update(back)]
     assert subtask.catalog.models["m"].active == 3
+
+
+REMOTE = PublishModel(
+    ModelId("m", 1), "rest", options={"url": "https://a.example", "batch": 1}, occurred_on=at(1)
+)
+OFFLOADED = msgspec.structs.replace(publish(1), execution="offload")
+
+
+@pytest.mark.parametrize(
+    ("update", "said", "altered"),
+    [
+        (REMOTE, b"https://a.example", b"https://b.example"),
+        (REMOTE, b'"batch":1', b'"batch":2'),
+        (REMOTE, b'"batch":1', b'"batch":1,"credentials":"bank"'),
+        (REMOTE, b'"rest"', b'"mlflow"'),
+        (REMOTE, b'"effective_from":null', b'"effective_from":null,"execution":"offload"'),
+        (OFFLOADED, b',"execution":"offload"', b""),
+        (publish(1), b'"effective_from":null', b'"effective_from":null,"execution":"offload"'),
+    ],
+    ids=["url", "option", "one option more", "protocol", "said in vain", "inline", "offloaded"],
+)
+def test_where_a_signed_version_is_scored_can_not_be_altered(
+    update: PublishModel, said: bytes, altered: bytes
+) -> None:
+    value, record = signed(update, 0)
+    other = value.replace(said, altered)
+    subtask = make_subtask()
+
+    assert other != value
+    decode_update(other)  # its form is right
+    assert refusals(subtask, other, record) == [other]
+    assert ModelId("m", 1) not in subtask.catalog
 
 
 def test_each_model_has_its_own_last_update() -> None:

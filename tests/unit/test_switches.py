@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.loads import Clock, LoaderByHand, plain_load
-from tests.unit.test_serving import FakeScorer
+from tests.unit.test_serving import FakeScorer, sha256
 from udfs.errors import Absence, ModelLoadError, ResolveError, UpdateError
 from udfs.models.catalog import Catalog, Model
 from udfs.models.pool import LoadedModels, PoolBounds
@@ -49,7 +49,7 @@ class Stage:
         self.serving.start(catalog or Catalog())
 
     def _load(self, format_name: str, path: Path, options: Options) -> FakeScorer:
-        if path.name in {publish(version).artifact.sha256 for version in self.broken}:
+        if path.name in {sha256(publish(version)) for version in self.broken}:
             raise ModelLoadError("broken on purpose")
         return FakeScorer()
 

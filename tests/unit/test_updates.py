@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from udfs.errors import UpdateError
 from udfs.models.updates import (
@@ -22,6 +23,7 @@ from udfs.models.updates import (
     encode_update,
 )
 from udfs.records import ModelId
+from udfs.remotes import REMOTES
 
 SHA = "0f" * 32
 MODEL = {"name": "iris", "version": 2}
@@ -63,16 +65,30 @@ artifacts = st.builds(Artifact, sha256s, inline=st.binary(max_size=50)) | st.bui
 )
 checks = st.builds(Check, json_values, json_values, st.floats(0, 1))
 times = st.none() | st.just("2026-11-23T10:00:00Z")
-publications = st.builds(
+some_checks = st.lists(checks, max_size=2).map(tuple)
+executions = st.sampled_from([UNSET, "offload"])
+local_publications = st.builds(
     PublishModel,
     model_ids,
-    st.from_regex(r"[a-z][a-z0-9-]{0,63}", fullmatch=True),
+    st.from_regex(r"[a-z][a-z0-9-]{0,63}", fullmatch=True).filter(lambda name: name not in REMOTES),
     artifacts,
     st.booleans(),
     options,
-    st.lists(checks, max_size=2).map(tuple),
+    some_checks,
     times,
+    execution=executions,
 )
+remote_publications = st.builds(
+    PublishModel,
+    model_ids,
+    st.sampled_from(sorted(REMOTES)),
+    activate=st.booleans(),
+    options=options,
+    checks=some_checks,
+    occurred_on=times,
+    execution=executions,
+)
+publications = local_publications | remote_publications
 updates = (
     publications
     | st.builds(ActivateModel, model_ids, times)
@@ -231,6 +247,13 @@ BAD_PUBLICATIONS: dict[str, tuple[dict[str, Any], str]] = {
         "`$.checks[0].tolerance`",
     ),
     "a time as a number": ({"occurred_on": 1}, "`$.occurred_on`"),
+    "an execution of another name": ({"execution": "async"}, "`$.execution`"),
+    "no execution": ({"execution": None}, "`$.execution`"),
+    "offloaded without an artifact": ({"artifact": None, "execution": "offload"}, "`$.artifact`"),
+    "a protocol with an artifact": (
+        {"format": "rest"},
+        "Format rest has no artifact: the server that it asks has the model - at `$.artifact`",
+    ),
 }
 
 
@@ -243,7 +266,12 @@ def test_a_publication_that_is_none_is_told_by_its_path(changed: dict[str, Any],
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize("missing", ["type", "model", "format", "artifact"])
+def test_a_local_format_needs_an_artifact() -> None:
+    with pytest.raises(UpdateError, match=r"Format onnx needs an artifact - at `\$.artifact`"):
+        decode({name: value for name, value in PUBLISH.items() if name != "artifact"})
+
+
+@pytest.mark.parametrize("missing", ["type", "model", "format"])
 def test_a_field_that_is_missing_is_named(missing: str) -> None:
     with pytest.raises(UpdateError, match=f"missing required field `{missing}`"):
         decode({name: value for name, value in PUBLISH.items() if name != missing})

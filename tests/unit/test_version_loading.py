@@ -268,6 +268,7 @@ def test_a_keras_file_is_made_a_saved_model_by_its_trial_and_loaded_as_such(
     loaded = bench.load_as_jobs_do(published)
 
     assert not is_keras(bench.prepared[0])
+    assert published.artifact is not None
     as_published = load_scorer("tensorflow", bench.store().fetch(published.artifact), {})
     assert loaded.scorer.score_batch([[1.5, 2.5]]) == as_published.score_batch([[1.5, 2.5]])
 

@@ -14,9 +14,6 @@ from udfs.models.timeline import BEGINNING, Activation, appended, boundaries_of,
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
 from udfs.records import ModelId
 
-STATE_SCHEMA = 3
-"""Version of the JSON that the state holds. A later one must read every earlier one."""
-
 MAX_PERIODS = 50
 """Most periods of a model's timeline, unless the configuration says another number."""
 
@@ -39,7 +36,6 @@ class Model(msgspec.Struct, frozen=True):
     events of their times in the timeline alone."""
     has_forgotten: bool = False
     """Whether the timeline had earlier periods, which are forgotten."""
-    schema: int = STATE_SCHEMA
 
     @property
     def timeline(self) -> tuple[Activation, ...]:
@@ -53,7 +49,7 @@ class Model(msgspec.Struct, frozen=True):
 
     def inline_bytes(self) -> int:
         """Bytes of its inline artifacts."""
-        return sum(len(version.artifact.inline or b"") for version in self.versions.values())
+        return sum(len(version.inline) for version in self.versions.values())
 
 
 class Catalog(msgspec.Struct, frozen=True):

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 import msgspec
 
 from udfs.json_values import read_struct, write_struct
-from udfs.models.catalog import STATE_SCHEMA, Model
+from udfs.models.catalog import Model
 from udfs.models.timeline import Activation
 from udfs.models.updates import PublishModel
+
+STATE_SCHEMA = 4
+"""Version of the JSON that the state holds. A later one must read every earlier one."""
+_SCHEMA_WITHOUT_OFFLOADED = 3
 
 
 class _Schema(msgspec.Struct):
@@ -43,14 +47,25 @@ class _Model2(msgspec.Struct):
         )
 
 
+class _Written(Model, frozen=True):
+    """A model with its schema behind it."""
+
+    schema: int = STATE_SCHEMA
+
+
 _schema_decoder = msgspec.json.Decoder(_Schema)
 _model_2_decoder = msgspec.json.Decoder(_Model2)
 _model_decoder = msgspec.json.Decoder(Model)
 
 
 def encode_model(model: Model) -> bytes:
-    """A model as the state keeps it."""
-    return write_struct(model)
+    """A model as the state keeps it.
+
+    One that has nothing of this schema is written in the one before: jobs of that time go on with it.
+    """
+    has_offloaded = any(version.is_offloaded for version in model.versions.values())
+    schema = STATE_SCHEMA if has_offloaded else _SCHEMA_WITHOUT_OFFLOADED
+    return write_struct(_Written(**msgspec.structs.asdict(model), schema=schema))
 
 
 def decode_model(state: bytes) -> Model:

@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from udfs.errors import ArtifactError, ArtifactUnavailableError
+from udfs.models.checked_transport import CheckedAddresses, CheckedTransport
 from udfs.models.passing_faults import PASSING_STATUSES, may_pass
 from udfs.models.places import DEFAULT_PORTS, AllowedPlaces, Location, shown
 
@@ -151,9 +152,14 @@ async def read_http(location: Location, uri: str, places: AllowedPlaces, receive
     """
     current, redirected = uri, False
     try:
-        async with httpx.AsyncClient(trust_env=False, verify=httpx.create_ssl_context()) as client:
+        addresses = CheckedAddresses(places)
+        transport = CheckedTransport(addresses, httpx.create_ssl_context())
+        # There is one timeout for the whole fetch.
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=None) as client:
             for _ in range(_MAX_REDIRECTS + 1):
-                response = await _request(client, location, current, places)
+                await addresses.of(location)  # also of hosts that httpx would not call one
+                request = _get(client, location, current)
+                response = await client.send(request, stream=True, follow_redirects=False)
                 async with aclosing(response):
                     target = response.headers.get("location")
                     if response.status_code not in _REDIRECTS or target is None:
@@ -231,33 +237,13 @@ def _open_itself(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-async def _request(
-    client: httpx.AsyncClient, location: Location, uri: str, places: AllowedPlaces
-) -> httpx.Response:
+def _get(client: httpx.AsyncClient, location: Location, uri: str) -> httpx.Request:
     parts = urlsplit(uri)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    host = f"[{location.host}]" if ":" in location.host else location.host
-    if location.port != DEFAULT_PORTS[location.scheme]:
-        host = f"{host}:{location.port}"
-    failure: httpx.ConnectError | None = None
-    for address in await places.resolve(location):
-        url = httpx.URL(
-            scheme=location.scheme, host=address, port=location.port, raw_path=target.encode("ascii")
-        )
-        request = client.build_request(
-            "GET",
-            url,
-            headers={"host": host, "accept-encoding": "identity"},
-            timeout=None,  # there is one for the whole fetch
-            extensions={"sni_hostname": location.host},
-        )
-        try:
-            return await client.send(request, stream=True, follow_redirects=False)
-        except httpx.ConnectError as error:
-            failure = error
-    if failure is None:
-        raise ArtifactUnavailableError(f"{shown(uri)}: no address")
-    raise _failed(failure)(f"{shown(uri)}: {failure}") from failure
+    url = httpx.URL(
+        scheme=location.scheme, host=location.host, port=location.port, raw_path=target.encode("ascii")
+    )
+    return client.build_request("GET", url, headers={"accept-encoding": "identity"})
 
 
 def _session_without_redirects() -> type:

@@ -46,7 +46,7 @@ class KnownPublication(KnownUpdate, frozen=True):
         """The value as it was read, given the version that the catalog has."""
         if self.artifact_at is None:
             return self.value
-        text = b64encode(published.artifact.inline or b"")
+        text = b64encode(published.inline)
         return self.value[: self.artifact_at] + text + self.value[self.artifact_at :]
 
 
@@ -142,9 +142,9 @@ def read_update(
 
 
 def _publication(offset: int, envelope: bytes, value: bytes, kept: PublishModel) -> KnownPublication:
-    text = b64encode(kept.artifact.inline or b"")
+    text = b64encode(kept.inline)
     at = value.find(text) if text else -1
-    if at < 0:  # by URI, or in another spelling
+    if at < 0:  # by URI, in another spelling, or there is none
         return KnownPublication(offset, envelope, value)
     return KnownPublication(offset, envelope, value[:at] + value[at + len(text) :], at)
 

@@ -15,13 +15,21 @@ class LoadWatch:
         say: takes why a load goes on.
         deadline: seconds that it may take.
         clock: seconds of a clock that never goes back.
+        is_return: whether the version was served before.
     """
 
     def __init__(
-        self, say: Say, deadline: float = float("inf"), clock: Callable[[], float] = time.monotonic
+        self,
+        say: Say,
+        deadline: float = float("inf"),
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        is_return: bool = False,
     ) -> None:
         self.say = say
         """For the load: tell why it takes longer."""
+        self.is_return = is_return
+        """For the load: whether the version was served before."""
         self._clock = clock
         self._lock = threading.Lock()
         # Of both threads, under the lock.

@@ -8,7 +8,10 @@ from udfs.engine import score_inputs
 from udfs.errors import ModelLoadError, ModelstreamError
 from udfs.models.checks import run_checks
 from udfs.models.updates import PublishModel
-from udfs.scorers import Options, Scorer
+from udfs.offload.lane_settings import split_options
+from udfs.offload.offloaded_scorer import OffloadedScorer
+from udfs.options import Options
+from udfs.scorers import Scorer
 
 LoadScorer = Callable[[str, Path, Options], Scorer]
 """``load_scorer(format, artifact, options)``, which raises ModelLoadError."""
@@ -33,8 +36,28 @@ def load_version(
             differs; nothing of it stays loaded.
     """
     check_format(published, formats)
+    options: Options = published.options
+    if published.execution == "offload":
+        _, options = split_options(options)
+    return accept(published, lambda: load_scorer(published.format, artifact, options))
+
+
+def accept(published: PublishModel, load: Callable[[], Scorer], *, warm_up: bool = True) -> Scorer:
+    """Load a version, run its checks and warm it up.
+
+    Args:
+        published: the version.
+        load: makes its scorer.
+        warm_up: whether to score something where there are no checks.
+
+    Returns:
+        A scorer that is the caller's to close.
+
+    Raises:
+        ModelLoadError: a bad model, one that keeps state, or a check that differs; nothing stays loaded.
+    """
     try:
-        scorer = load_scorer(published.format, artifact, published.options)
+        scorer = load()
     except ModelstreamError:
         raise
     except Exception as error:  # the edge to a format's own code
@@ -45,9 +68,11 @@ def load_version(
                 f"{published.model} keeps state of its own between events (draws random numbers, say), which "
                 f"would not survive a restart of the job; `modelstream score` runs such models"
             )
+        if isinstance(scorer, OffloadedScorer) and not scorer.is_reached:
+            return scorer  # it was checked when it was published
         if published.checks:
             run_checks(scorer, published.checks)
-        else:
+        elif warm_up:
             # What a first call sets up should not wait for the first event; its result may be an error.
             score_inputs(scorer, [{}])
     except BaseException:

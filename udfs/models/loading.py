@@ -27,8 +27,13 @@ class Told(NamedTuple):
 class Loader(Protocol):
     """Loads versions one after the other. Used by one thread."""
 
-    def begin(self, published: PublishModel) -> None:
-        """Load a version, after those before."""
+    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
+        """Load a version, after those before.
+
+        Args:
+            published: the version.
+            is_return: whether it was served before.
+        """
 
     def take_told(self) -> list[Told]:
         """What loads have told since the last call."""
@@ -51,9 +56,10 @@ class BlockingLoader:
         self._load = load
         self._told: list[Told] = []
 
-    def begin(self, published: PublishModel) -> None:
+    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
         """Load a version now."""
-        self._told.append(Told(published, _outcome(self._load, published, LoadWatch(lambda _: None))))
+        watch = LoadWatch(lambda _: None, is_return=is_return)
+        self._told.append(Told(published, _outcome(self._load, published, watch)))
 
     def take_told(self) -> list[Told]:
         """What loads came to since the last call."""
@@ -83,15 +89,15 @@ class BackgroundLoader:
         self._load = load
         self._deadline = deadline
         self._clock = clock
-        self._waiting: deque[PublishModel] = deque()
+        self._waiting: deque[tuple[PublishModel, bool]] = deque()
         self._changed = threading.Condition()
         # Of both threads, under the condition's lock.
         self._running: _Running | None = None
         self._told: list[Told] = []
 
-    def begin(self, published: PublishModel) -> None:
+    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
         """Load a version when those before are done."""
-        self._waiting.append(published)
+        self._waiting.append((published, is_return))
         self._start_next()
 
     def take_told(self) -> list[Told]:
@@ -132,9 +138,12 @@ class BackgroundLoader:
         with self._changed:
             if self._running is not None:
                 return
-            published = self._waiting.popleft()
+            published, is_return = self._waiting.popleft()
             watch = LoadWatch(
-                lambda text: self._say(running, text), self._deadline + _GRACE_SECONDS, self._clock
+                lambda text: self._say(running, text),
+                self._deadline + _GRACE_SECONDS,
+                self._clock,
+                is_return=is_return,
             )
             running = self._running = _Running(published, watch)
         threading.Thread(

@@ -25,14 +25,13 @@ _PASSING_S3_CODES = frozenset(
 def may_pass(error: BaseException) -> bool:
     """Whether a fault of httpx, or of s3fs and what it stands on, may pass.
 
-    A connection that is refused, cut or too slow may; a certificate that is not trusted, an object that is
-    not there and credentials that are not enough may not.
+    A connection that is refused, cut (also while TLS is agreed on) or too slow may; a certificate that is not
+    trusted, an object that is not there and credentials that are not enough may not.
     """
     causes = list(_chain(error))
     stays, passes = _kinds()
-    return not any(isinstance(cause, stays) for cause in causes) and any(
-        isinstance(cause, passes) or _says_that_it_passes(cause) for cause in causes
-    )
+    lasts = any(isinstance(cause, stays) and not isinstance(cause, ssl.SSLEOFError) for cause in causes)
+    return not lasts and any(isinstance(cause, passes) or _says_that_it_passes(cause) for cause in causes)
 
 
 _Kinds = tuple[type[BaseException], ...]

@@ -1,17 +1,19 @@
-"""Where artifacts may come from: URIs compared part by part, never as strings."""
+"""Where artifacts may come from, and whom remotes may ask: URIs compared part by part, never as strings."""
 
 import asyncio
 import ipaddress
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Self
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from udfs.errors import ArtifactError, ArtifactUnavailableError
 
-SCHEMES = ("file", "http", "https", "s3")
+ARTIFACT_SCHEMES = ("file", "http", "https", "s3")
+ENDPOINT_SCHEMES = ("grpc", "grpcs", "http", "https")
+SCHEMES = tuple(sorted({*ARTIFACT_SCHEMES, *ENDPOINT_SCHEMES}))
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOT_IN_A_URI = re.compile(r"[\x00-\x20\x7f\\]|[^\x00-\x7f]")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -33,11 +35,11 @@ class Location(NamedTuple):
     """The decoded segments of the path."""
 
     @classmethod
-    def parse(cls, uri: str) -> Self:
+    def parse(cls, uri: str, schemes: Collection[str] = SCHEMES) -> Self:
         """Take a URI apart.
 
         Raises:
-            ArtifactError: not a URI of a scheme in SCHEMES, or one that two readers might read in
+            ArtifactError: not a URI of one of the schemes, or one that two readers might read in
                 two ways: user info, a fragment, ``..``, a backslash, an encoded slash or dot, a
                 character that is encoded twice.
         """
@@ -52,13 +54,18 @@ class Location(NamedTuple):
             raise ArtifactError(f"{shown(uri)}: not a URI: {error}") from error
         if "@" in parts.netloc:
             raise ArtifactError(f"{shown(uri)}: user info in a URI is refused")
-        if parts.scheme not in SCHEMES:
-            raise ArtifactError(f"{shown(uri)}: expected a URI of {', '.join(SCHEMES)}")
+        if parts.scheme not in schemes:
+            raise ArtifactError(f"{shown(uri)}: expected a URI of {', '.join(schemes)}")
         if parts.fragment or uri.endswith("#"):
             raise ArtifactError(f"{shown(uri)}: a fragment (#) in a URI is refused")
         host = _host(parts, uri)
         if parts.scheme in DEFAULT_PORTS:
             port = DEFAULT_PORTS[parts.scheme] if port is None else port
+        elif parts.scheme in ENDPOINT_SCHEMES:
+            if port is None or parts.query or parts.path.strip("/"):
+                raise ArtifactError(
+                    f"{shown(uri)}: expected {parts.scheme}://HOST:PORT, and nothing after it"
+                )
         elif port is not None or parts.query:
             raise ArtifactError(f"{shown(uri)}: a {parts.scheme} URI has no port and no query")
         return cls(parts.scheme, host, port, _segments(parts, uri))
@@ -80,10 +87,10 @@ class Location(NamedTuple):
 
 
 class AllowedPlaces:
-    """The places that artifacts may come from.
+    """The places that artifacts may come from, and the servers that remote models may be asked at.
 
     Args:
-        allow: URIs of folders, buckets or single files; none: artifacts come inline only.
+        allow: URIs of folders, buckets, single files or servers; none: artifacts come inline only.
         private_hosts: host names whose addresses may be loopback, private or link-local. A place that
             is written with an address (``http://10.1.2.3/models``) names that address itself.
 
@@ -98,7 +105,7 @@ class AllowedPlaces:
         self._private_hosts = written_addresses | {_bare_host(host) for host in private_hosts}
 
     def check(self, uri: str) -> Location:
-        """See that an allowed place holds a URI.
+        """See that an allowed place holds an artifact's URI.
 
         Returns:
             The location; of a file, its real path.
@@ -106,19 +113,33 @@ class AllowedPlaces:
         Raises:
             ArtifactError: none does.
         """
-        location = Location.parse(uri).with_real_path()
-        if any(location.is_within(place.with_real_path()) for place in self._places):
-            return location
+        location = Location.parse(uri, ARTIFACT_SCHEMES).with_real_path()
         if not self._places:
             raise ArtifactError(
                 f"{shown(uri)}: artifacts come inline only; add the place it is in to artifacts.allow"
             )
-        raise ArtifactError(
-            f"{shown(uri)}: in none of the allowed places ({', '.join(self._texts)}); see artifacts.allow"
-        )
+        self._check_location(location, uri)
+        return location
+
+    def check_endpoint(self, url: str) -> Location:
+        """See that a server's URL is one of the allowed places, or within one.
+
+        Raises:
+            ArtifactError: it is not.
+        """
+        location = Location.parse(url, ENDPOINT_SCHEMES)
+        self._check_location(location, url)
+        return location
+
+    def _check_location(self, location: Location, uri: str) -> None:
+        if not any(location.is_within(place.with_real_path()) for place in self._places):
+            allowed = ", ".join(self._texts) or "there are none"
+            raise ArtifactError(
+                f"{shown(uri)}: in none of the allowed places ({allowed}); see artifacts.allow"
+            )
 
     async def resolve(self, location: Location) -> list[str]:
-        """The addresses to connect to for an http or https location that was checked.
+        """The addresses to connect to for a location with a host that was checked.
 
         Connect to these and not to the name: a name may have another address a moment later.
 

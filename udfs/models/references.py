@@ -62,13 +62,26 @@ class ServedReferences:
             except ResolveError as other:
                 raise ResolveError(f"{error}; its fallback: {other}", other.absence) from error
 
+    def serve_itself(self, reference: str, at: int) -> LoadedModel:
+        """The version that scores what names a model, whatever is configured for its absence.
+
+        Raises:
+            ResolveError: there is none.
+        """
+        return self._serving.serve(reference, at)
+
     def note(self, reference: str, model: LoadedModel, at: NDArray[np.int64]) -> None:
         """Count the events that a version scored, and remember that it did."""
-        scored_by = ModelId(model.served.name, model.served.version)
+        scored_by = _id_of(model)
         self._scored.add(scored_by, at)
         self._answers.add(reference, scored_by, at)
         if name_of(reference) != scored_by.name:
             self._scored.add_elsewhere(at)
+
+    def note_fallback(self, asked: LoadedModel | None, answered: LoadedModel) -> None:
+        """Count for one version what another was asked and did not answer."""
+        if asked is not None:
+            self._scored.move(_id_of(asked), _id_of(answered))
 
     def note_absent(self, reference: str, at: int) -> None:
         """Remember that nothing scored an event, which is a dead letter for that."""
@@ -138,6 +151,10 @@ class ServedReferences:
         except ResolveError:
             return None
         return None if found in failed else found
+
+
+def _id_of(model: LoadedModel) -> ModelId:
+    return ModelId(model.served.name, model.served.version)
 
 
 def name_of(reference: str) -> str:

@@ -16,6 +16,7 @@ from udfs.models.status_changes import StatusChange, StatusChanges
 from udfs.models.timeline import Activation
 from udfs.models.updates import ModelUpdate, PublishModel, RetireModel
 from udfs.models.version_loading import LoadedVersion
+from udfs.offload.offloaded_scorer import OffloadedScorer
 from udfs.records import ModelId, ServedModel
 
 NO_CATALOG = Catalog()
@@ -55,6 +56,8 @@ class Serving:
         self._asked_for: set[ModelId] = set()
         """Versions that events asked for and that have not scored since."""
         self._failed: dict[ModelId, ModelstreamError] = {}
+        self._served: set[ModelId] = set()
+        """Versions that were loaded, here or as far as is known by an earlier attempt."""
         self._periods: dict[str, Periods] = {}
         self._said = StatusChanges()
 
@@ -70,6 +73,7 @@ class Serving:
         self.catalog = catalog
         self.changes += 1
         for name, model in catalog.models.items():
+            self._served.update(ModelId(name, number) for number in model.versions)
             self._follow(name)
             for published in model.versions.values():
                 if published.model not in self._loading:
@@ -243,7 +247,7 @@ class Serving:
         published = self._published(model_id)
         assert published is not None  # the catalog names it
         self._said.loading(published)
-        self._loader.begin(published)
+        self._loader.begin(published, is_return=model_id in self._served)
 
     def _take(self, published: PublishModel, result: LoadedVersion | ModelstreamError | str) -> None:
         model_id = published.model
@@ -273,21 +277,34 @@ class Serving:
     def _add(self, model_id: ModelId, identity: str, version: LoadedVersion) -> None:
         served = ServedModel(model_id.name, model_id.version, identity)
         described = msgspec.Raw(msgspec.json.encode(served))
-        loaded = LoadedModel(served, version.scorer, described, version.load_ms, version.notes)
+        lane = version.scorer.lane if isinstance(version.scorer, OffloadedScorer) else None
+        loaded = LoadedModel(served, version.scorer, described, version.load_ms, version.notes, lane)
+        self._served.add(model_id)
         # Loads may end together: none is closed before the events that asked for it are scored.
         stays = self._kept() | self._asked_for
         closed = self._pool.add(model_id, loaded, version.memory_bytes, stays)
         self._said.loaded(loaded, "ready")
+        self._bring_fallback(loaded)
         for one in closed:
             self._forget(one)
 
+    def _bring_fallback(self, loaded: LoadedModel) -> None:
+        """See that what answers in a version's place is there before it is needed."""
+        fallback = _fallback_of(loaded)
+        if fallback is None or fallback in self._pool or fallback in self._failed:
+            return
+        if self._published(fallback) is not None:
+            self._begin(fallback)
+
     def _kept(self) -> set[ModelId]:
-        """What scores the events of the last two periods of each model."""
-        return {
+        """What scores the events of the last two periods of each model, and what answers in its place."""
+        scoring = {
             ModelId(name, one.version)
             for name, periods in self._periods.items()
             for one in periods.timeline[-2:]
         }
+        loaded = filter(None, map(self._pool.peek, scoring))
+        return scoring | {fallback for fallback in map(_fallback_of, loaded) if fallback is not None}
 
     def _needed(self) -> set[ModelId]:
         """What serves, what a rollback goes back to, and what is staged."""
@@ -317,8 +334,8 @@ class Serving:
             published = now.versions.get(number)
             if published is None:
                 self._failed.pop(model_id, None)
-                self._arriving.discard(model_id)
-                self._asked_for.discard(model_id)
+                for known in (self._arriving, self._asked_for, self._served):
+                    known.discard(model_id)
             identity = published.identity() if published else now.retired[number]
             self._said.retired(model_id, identity, now.leaving.get(number))
 
@@ -354,6 +371,11 @@ class Serving:
 def _last_two(versions: Sequence[int]) -> Sequence[int]:
     """The versions that were activated last and before that."""
     return [*dict.fromkeys(reversed(versions))][:2]
+
+
+def _fallback_of(model: LoadedModel) -> ModelId | None:
+    """The version that answers in place of one that is offloaded."""
+    return None if model.lane is None else model.lane.settings.fallback
 
 
 def _id_of(model: LoadedModel) -> ModelId:

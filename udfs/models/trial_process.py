@@ -1,57 +1,32 @@
 """The process that a trial runs in, see `udfs.models.trial`; and what the two say to each other.
 
-    python -P -m udfs.models.trial_process FD PARENT
-
-reads a request from its standard input and writes reports, one a line, to the file descriptor FD. It is
-the first process that the system ends when memory runs out, and ends with PARENT.
+It reads a request from its standard input and writes reports, one a line, to its channel, a pipe.
 """
 
-import ctypes
 import hashlib
-import json
 import os
-import resource
-import signal
 import sys
 import time
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import msgspec
 
-from udfs.errors import ModelLoadError, ModelstreamError
+from udfs.errors import ModelstreamError
 from udfs.json_values import read_struct
-from udfs.models.loaded import LoadScorer, close_scorer, load_version
-from udfs.models.trial_watch import resident_bytes
-from udfs.models.updates import PublishModel
+from udfs.models.child_process import begin_as_child
+from udfs.models.child_watch import resident_bytes
+from udfs.models.load_request import LoadRequest
+from udfs.models.loaded import close_scorer, load_version
 from udfs.records import Sha256
 from udfs.scorers import FORMATS, load_prepared, prepare, warm_up_imports
 
-_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(LoadRequest, frozen=True, kw_only=True):
     """What to try."""
 
-    published: PublishModel
-    artifact: str
-    formats: tuple[str, ...]
-    load_scorer: str
-    """``module:function``."""
     prepared: str
     """Where to write a file that loads with less work, see `udfs.scorers.prepare`."""
-
-    def encode(self) -> bytes:
-        """As JSON, which keeps NaN and infinity in the data of checks.
-
-        Raises:
-            ModelLoadError: options or checks are nested too deeply.
-        """
-        try:
-            return json.dumps(msgspec.to_builtins(self)).encode()
-        except RecursionError as error:
-            raise ModelLoadError(f"{self.published.model}: options or checks nested too deeply") from error
 
 
 class Started(msgspec.Struct, frozen=True, tag="started"):
@@ -80,10 +55,7 @@ Report = Started | Trial | Refused
 
 def main() -> None:
     """Try one version and end."""
-    reports, parent = int(sys.argv[1]), int(sys.argv[2])
-    os.set_inheritable(reports, False)
-    _end_with(parent)
-    _end_before_others()
+    reports = begin_as_child()
     request = read_struct(msgspec.json.Decoder(Request), sys.stdin.buffer.read())
     with open(reports, "wb", buffering=0) as pipe:
         pipe.write(msgspec.json.encode(Started()) + b"\n")
@@ -92,21 +64,8 @@ def main() -> None:
     os._exit(0)
 
 
-def _end_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before
-        os._exit(1)
-
-
-def _end_before_others() -> None:
-    with suppress(OSError):  # where /proc can't be written
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is reported, not dumped
-
-
 def _try(request: Request) -> Trial | Refused:
-    module, _, function = request.load_scorer.partition(":")
-    load_scorer: LoadScorer = getattr(import_module(module), function)
+    load_scorer = request.find_loader()
     with suppress(Exception):  # the edge to a library; loading meets the same fault and reports it
         warm_up_imports([request.published.format])
     before, started = resident_bytes(os.getpid()), time.perf_counter()

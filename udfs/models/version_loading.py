@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -13,10 +13,10 @@ from udfs.models.artifacts import ArtifactStore
 from udfs.models.fetching import fetch_with_retries
 from udfs.models.load_ledger import LoadLedger
 from udfs.models.load_watch import LoadWatch
-from udfs.models.loaded import LoadScorer, check_format, load_version
+from udfs.models.loaded import LoadScorer, accept, check_format, load_version
 from udfs.models.trial import try_load
 from udfs.models.trial_process import Trial
-from udfs.models.updates import PublishModel
+from udfs.models.updates import Artifact, PublishModel
 from udfs.one_core import on_one_core
 from udfs.scorers import Scorer, library_version, load_prepared
 
@@ -44,8 +44,44 @@ class LoadedVersion(NamedTuple):
     notes: tuple[str, ...]
 
 
+_CONNECT_SECONDS = 20.0
+"""Longest that a server may be away when a version of it is published: loads of others wait meanwhile."""
+
 Load = Callable[[PublishModel, LoadWatch], LoadedVersion]
-"""``load(published, watch)``; raises ArtifactError or ModelLoadError."""
+"""``load(published, watch)``; raises ArtifactError, ModelLoadError or OffloadError."""
+
+
+class Offload(Protocol):
+    """Makes scorers of versions that are scored beside the stream. Used by any thread."""
+
+    def connect(self, published: PublishModel, seconds: float, *, is_return: bool) -> Scorer:
+        """A scorer that asks a server.
+
+        Args:
+            published: the version, of a remote format.
+            seconds: how long it may take.
+            is_return: whether the version was served before: then it does not matter that nobody answers now.
+
+        Raises:
+            ModelLoadError: its options are wrong.
+            OffloadError: the server can't be reached, or refuses.
+        """
+
+    def start_workers(
+        self, published: PublishModel, artifact: Path, seconds: float, *, is_prepared: bool, held: object
+    ) -> Scorer:
+        """A scorer that asks processes which have a local model loaded.
+
+        Args:
+            published: the version.
+            artifact: its file, local and verified, or what its trial prepared of that.
+            seconds: how long it may take.
+            is_prepared: which of the two.
+            held: what keeps that file where it is, to be kept as long as the scorer.
+
+        Raises:
+            ModelLoadError: it can't be loaded.
+        """
 
 
 class VersionLoader:
@@ -59,6 +95,7 @@ class VersionLoader:
         settings: how.
         trial_loader: ``module:function`` of ``load_scorer``, for the trial's process.
         load_prepared: loads what a trial prepared.
+        offload: makes the scorers of versions that are scored beside the stream; None: there are none.
     """
 
     def __init__(
@@ -70,12 +107,14 @@ class VersionLoader:
         settings: LoadingSettings,
         trial_loader: str = "udfs.scorers:load_scorer",
         load_prepared: LoadScorer = load_prepared,
+        offload: Offload | None = None,
     ) -> None:
         self._make_store = make_store
         self._load_scorer = load_scorer
         self._ledger = ledger
         self._formats = formats
         self._settings = settings
+        self._offload = offload
         self._trial_loader = trial_loader
         self._load_prepared = load_prepared
 
@@ -89,35 +128,67 @@ class VersionLoader:
         Raises:
             ArtifactError: the artifact can't be had.
             ModelLoadError: the version can't be loaded, a check differs, or it took too long.
+            OffloadError: the server that is to score it can't be reached, or refuses.
         """
         started = time.monotonic()
         check_format(published, self._formats)
+        if published.artifact is None:
+            scorer = self._connect(published, watch)
+            return _loaded(scorer, started, 0)
         identity = published.identity()
         self._ledger.check(identity)
         fetched, prepared = self._make_store(), self._make_store()
         with on_one_core():
-            path = self._fetch(fetched, published, watch)
-            memory_bytes, load = path.stat().st_size, self._load_scorer
+            path = self._fetch(fetched, published.artifact, published, watch)
+            memory_bytes, load, is_prepared = path.stat().st_size, self._load_scorer, False
             if self._settings.trial_process:
                 remaining = self._settings.deadline - (time.monotonic() - started)
                 trial, path = self._tried(published, path, prepared, remaining, watch)
                 memory_bytes = trial.memory_bytes
                 if trial.prepared is not None:
-                    load = self._load_prepared
+                    load, is_prepared = self._load_prepared, True
         _check_wanted(published, watch)
+        if published.execution == "offload":
+            remaining = self._settings.deadline - (time.monotonic() - started)
+            scorer = self._start_workers(published, path, remaining, is_prepared, (fetched, prepared))
+            return _loaded(scorer, started, memory_bytes)
         with self._ledger.attempt(identity) as let_go, watch.holding(let_go):
             scorer = load_version(published, path, load, self._formats)
-        load_ms = (time.monotonic() - started) * 1000
-        return LoadedVersion(scorer, load_ms, memory_bytes, tuple(getattr(scorer, "notes", ())))
+        return _loaded(scorer, started, memory_bytes)
 
-    def _fetch(self, store: ArtifactStore, published: PublishModel, watch: LoadWatch) -> Path:
+    def _connect(self, published: PublishModel, watch: LoadWatch) -> Scorer:
+        offload = self._offload
+        if offload is None:
+            raise ModelLoadError(f"{published.model}: nothing is offloaded here")
+        seconds = min(self._settings.deadline, _CONNECT_SECONDS)
+        return accept(
+            published,
+            lambda: offload.connect(published, seconds, is_return=watch.is_return),
+            warm_up=False,  # a server's owner should see no requests but what is asked of it
+        )
+
+    def _start_workers(
+        self, published: PublishModel, path: Path, seconds: float, is_prepared: bool, held: object
+    ) -> Scorer:
+        offload = self._offload
+        if offload is None:
+            raise ModelLoadError(f"{published.model}: nothing is offloaded here")
+        return accept(
+            published,
+            lambda: offload.start_workers(published, path, seconds, is_prepared=is_prepared, held=held),
+            warm_up=False,  # each worker has done it
+        )
+
+    def _fetch(
+        self, store: ArtifactStore, artifact: Artifact, published: PublishModel, watch: LoadWatch
+    ) -> Path:
         def on_retry(attempt: int, error: ArtifactUnavailableError, wait: float) -> None:
             _check_wanted(published, watch)
             watch.say(f"{error}; attempt {attempt} of {self._settings.fetch_attempts}, again in {wait:.0f} s")
 
         return fetch_with_retries(
             store.fetch,
-            published.artifact,
+            artifact,
             attempts=self._settings.fetch_attempts,
             deadline=self._settings.deadline,
             on_retry=on_retry,
@@ -179,6 +250,11 @@ class VersionLoader:
             path = artifact if trial.prepared is None else prepared.keep(file, trial.prepared)
         self._ledger.record_trial(published.identity(), trial, library_version(published.format))
         return trial, path
+
+
+def _loaded(scorer: Scorer, started: float, memory_bytes: int) -> LoadedVersion:
+    load_ms = (time.monotonic() - started) * 1000
+    return LoadedVersion(scorer, load_ms, memory_bytes, tuple(getattr(scorer, "notes", ())))
 
 
 def _check_wanted(published: PublishModel, watch: LoadWatch) -> None:

@@ -11,7 +11,7 @@ from udfs.options import Options
 from udfs.remotes.credentials import Credentials
 
 Trace = Sequence[tuple[str, str]]
-"""Headers of trace context (``traceparent``, ``tracestate``) that go with a request; their names in lower case."""
+"""Headers of trace context (``traceparent``, ``tracestate``) that go with a request; lower-case names."""
 
 
 class Remote(Protocol):
@@ -22,7 +22,7 @@ class Remote(Protocol):
 
     @property
     def endpoint(self) -> str:
-        """Whom it asks, as people write it: ``grpc://127.0.0.1:8081``. Remotes of one endpoint fail together."""
+        """Whom it asks, as people write it (``grpc://127.0.0.1:8081``). Remotes of one fail together."""
         ...
 
     @property
@@ -36,7 +36,9 @@ class Remote(Protocol):
         ...
 
     async def open(self, seconds: float) -> None:
-        """Get ready to score: read the model's metadata, where the protocol has such a thing. Called once.
+        """Get ready to score: read the model's metadata, where the protocol has such a thing.
+
+        Called before `score`, and again after a fault.
 
         Raises:
             OffloadError: the server can't be reached, does not answer in time, or refuses.
@@ -82,4 +84,4 @@ class Surroundings:
 
 
 Connect = Callable[[Options, Surroundings], Remote]
-"""``connect(options, surroundings)`` of a protocol's module: reads options and asks nobody; raises ModelLoadError."""
+"""``connect(options, surroundings)`` of a protocol's module: reads options, asks nobody; ModelLoadError."""

@@ -1,13 +1,11 @@
 """The formats: a lazy registry from a format's name to its module."""
 
-import importlib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
 
 from udfs.errors import ModelLoadError
+from udfs.formats import Format, import_format
 from udfs.options import Options
 from udfs.scorers.base import Load, Prepare, Scorer
 
@@ -22,17 +20,6 @@ __all__ = [
     "prepare",
     "warm_up_imports",
 ]
-
-
-class Format(NamedTuple):
-    """Where a format's code is, and what must be installed for it."""
-
-    module: str
-    group: str
-    requires: tuple[str, ...]
-    """Modules."""
-    distributions: tuple[str, ...]
-    """What the modules are of."""
 
 
 FORMATS: dict[str, Format] = {
@@ -55,7 +42,7 @@ def load_scorer(format_name: str, artifact: Path, options: Options) -> Scorer:
     Raises:
         ModelLoadError: unknown format, a library that is missing, or a file that can't be loaded.
     """
-    load: Load = _module(format_name).load
+    load: Load = import_format(FORMATS, format_name).load
     return load(artifact, options)
 
 
@@ -73,13 +60,13 @@ def prepare(format_name: str, artifact: Path, prepared: Path) -> bool:
     Raises:
         ModelLoadError: unknown format, a library that is missing, or a file that can't be loaded.
     """
-    prepare_artifact: Prepare | None = getattr(_module(format_name), "prepare", None)
+    prepare_artifact: Prepare | None = getattr(import_format(FORMATS, format_name), "prepare", None)
     return prepare_artifact is not None and prepare_artifact(artifact, prepared)
 
 
 def load_prepared(format_name: str, prepared: Path, options: Options) -> Scorer:
     """Load what `prepare` wrote, as `load_scorer` would the artifact."""
-    module = _module(format_name)
+    module = import_format(FORMATS, format_name)
     load: Load = getattr(module, "load_prepared", module.load)
     return load(prepared, options)
 
@@ -101,21 +88,6 @@ def warm_up_imports(format_names: list[str]) -> None:
     """
     for name in format_names:
         try:
-            _module(name)
+            import_format(FORMATS, name)
         except ModelLoadError:
             continue
-
-
-def _module(format_name: str) -> ModuleType:
-    spec = FORMATS.get(format_name)
-    if spec is None:
-        raise ModelLoadError(f"unknown format {format_name!r}; known: {', '.join(sorted(FORMATS))}")
-    try:
-        return importlib.import_module(spec.module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in spec.requires:
-            raise
-        raise ModelLoadError(
-            f"format {format_name!r} needs {error.name}, which is not installed: "
-            f"pip install 'modelstream[{spec.group}]'"
-        ) from error

@@ -21,7 +21,9 @@ import org.apache.flink.types.Row;
  * left an interval ago. So at a low rate an event waits for nothing, at a high rate batches fill, and
  * Python gets no more batches a second than it can take. One also leaves before each checkpoint barrier,
  * at watermarks and at the end of input: the operator holds no state, and nothing can be lost in it.
- * While nothing comes, an empty batch leaves now and then: Python can act in a callback alone.
+ * While nothing comes, an empty batch leaves now and then: Python can act in a callback alone. The first
+ * leaves soon after the last events, when what Python began for them beside the stream may be done; the
+ * next ones ever less often, down to one a heartbeat.
  *
  * <p>The shard is a key of the subtask's own key groups, so that the stream can be taken as keyed by it
  * without another shuffle. Keyed state that was written under another parallelism may lie under another
@@ -40,6 +42,8 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
                     },
                     new String[] {"shard", "batch"});
 
+    private static final long SHORTEST_PAUSE_MS = 5;
+
     private final int maxEvents;
     private final long maxBytes;
     private final long intervalMs;
@@ -48,6 +52,8 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
     private transient BatchBuilder batch;
     private transient int shard;
     private transient long lastLeft;
+    private transient long pauseMs;
+    private transient long heartbeatDue;
     private transient boolean flushTimerSet;
     private transient boolean rollCallDue;
     private transient boolean ended;
@@ -56,7 +62,7 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
      * @param maxEvents most events of a batch
      * @param maxBytes most bytes of a batch; a larger event is a batch of its own
      * @param intervalMs least time between two batches that are not full, in milliseconds
-     * @param heartbeatMs time without a batch after which an empty one leaves, in milliseconds
+     * @param heartbeatMs longest time without a batch after which an empty one leaves, in milliseconds
      */
     public MicroBatchOperator(int maxEvents, long maxBytes, long intervalMs, long heartbeatMs) {
         this.maxEvents = maxEvents;
@@ -74,7 +80,8 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
         rollCallDue = true;
         // So the first batch, or heartbeat, leaves at once.
         lastLeft = now() - Math.max(intervalMs, heartbeatMs);
-        getProcessingTimeService().registerTimer(now(), this::onHeartbeatTimer);
+        pauseMs = heartbeatMs;
+        setHeartbeatTimer(now());
     }
 
     @Override
@@ -131,13 +138,19 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
     }
 
     private void onHeartbeatTimer(long time) {
-        if (ended) {
+        if (ended || time != heartbeatDue) { // else another timer has taken its place
             return;
         }
-        if (now() - lastLeft >= heartbeatMs) {
+        if (now() - lastLeft >= pauseMs) {
+            pauseMs = Math.min(heartbeatMs, 2 * pauseMs);
             emit(batch.count() > 0 ? BatchBuilder.EVENTS : BatchBuilder.HEARTBEAT);
         }
-        getProcessingTimeService().registerTimer(lastLeft + heartbeatMs, this::onHeartbeatTimer);
+        setHeartbeatTimer(lastLeft + pauseMs);
+    }
+
+    private void setHeartbeatTimer(long due) {
+        heartbeatDue = due;
+        getProcessingTimeService().registerTimer(due, this::onHeartbeatTimer);
     }
 
     private void flush() {
@@ -156,6 +169,12 @@ public final class MicroBatchOperator extends AbstractStreamOperator<Row>
             callRoll();
         }
         lastLeft = now();
+        if (kind == BatchBuilder.EVENTS) {
+            pauseMs = Math.min(heartbeatMs, Math.max(2 * intervalMs, SHORTEST_PAUSE_MS));
+            if (heartbeatDue > lastLeft + pauseMs) {
+                setHeartbeatTimer(lastLeft + pauseMs);
+            }
+        }
         collect(shard, batch.build(kind, shard, barrierFollows));
     }
 

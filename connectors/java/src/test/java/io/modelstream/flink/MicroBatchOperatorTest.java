@@ -186,13 +186,30 @@ class MicroBatchOperatorTest {
     @Test
     void noHeartbeatComesWhileBatchesDo() throws Exception {
         var harness = pastFirstHeartbeat();
-        for (long ms = 50; ms <= 1000; ms += 50) {
+        for (long ms = INTERVAL_MS; ms <= 1000; ms += INTERVAL_MS) {
             harness.setProcessingTime(START + ms);
             send(harness, 1);
         }
 
-        assertEquals(20, eventCounts(harness).size());
+        assertEquals(1000 / INTERVAL_MS, eventCounts(harness).size());
         assertEquals(1, kinds(harness).stream().filter(kind -> kind == BatchBuilder.HEARTBEAT).count());
+    }
+
+    @Test
+    void heartbeatsComeSoonAfterEventsAndThenEverLessOften() throws Exception {
+        var harness = pastFirstHeartbeat();
+        harness.setProcessingTime(START + 50);
+        send(harness, 1);
+        List<Long> heartbeats = new ArrayList<>();
+        for (long ms = 51; ms <= 1100; ms++) {
+            int before = kinds(harness).size();
+            harness.setProcessingTime(START + ms);
+            if (kinds(harness).size() > before) {
+                heartbeats.add(ms - 50);
+            }
+        }
+
+        assertEquals(List.of(20L, 60L, 140L, 300L, 500L, 700L, 900L), heartbeats);
     }
 
     @Test

@@ -1,0 +1,316 @@
+"""A batch is asked for within its deadline, again where that helps, in halves where some of it is refused."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+
+from tests.scripted_remote import (
+    BAD,
+    Act,
+    ScriptedRemote,
+    after,
+    answers,
+    breaks,
+    fails,
+    gives,
+    hangs,
+    refuses_bad,
+    scored,
+)
+from tests.virtual_time import VirtualLoop
+from udfs.errors import Fault, ModelLoadError, OffloadError, ScoreError
+from udfs.json_values import JsonValue
+from udfs.offload.breaker import FAULTS_IN_A_ROW, Breaker, BreakerState
+from udfs.offload.caller import MOST_REQUESTS, Caller, Result, wait_seconds
+from udfs.offload.counts import Counts
+
+PASSING, RECORD, LASTING = Fault.PASSING, Fault.RECORD, Fault.LASTING
+
+
+class Called:
+    """A caller on a loop of virtual time, and what came of it."""
+
+    def __init__(self, *remote: ScriptedRemote, attempts: int = 3, random: float = 0.5) -> None:
+        self.remote = remote[0] if remote else ScriptedRemote()
+        self.breaker, self.counts = Breaker(self.remote.endpoint), Counts()
+        self._attempts, self._random = attempts, random
+        self.seconds = 0.0
+        """How long it took."""
+
+    def caller(self, loop: VirtualLoop) -> Caller:
+        return Caller(self.remote, self._attempts, self.breaker, self.counts, loop.time, lambda: self._random)
+
+    def call(self, inputs: Sequence[JsonValue] = ("a",), seconds: float = 5) -> list[Result]:
+        loop = VirtualLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            results = runner.run(self.caller(loop).call(inputs, seconds, ()))
+            self.seconds = loop.time()
+        return results
+
+    def open(self, seconds: float = 5) -> None:
+        loop = VirtualLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self.caller(loop).open(seconds))
+
+
+def calls(*acts: Act, then: Act = answers, is_repeatable: bool = True, attempts: int = 3) -> Called:
+    return Called(ScriptedRemote(*acts, then=then, is_repeatable=is_repeatable), attempts=attempts)
+
+
+def error_of(result: Result) -> OffloadError:
+    assert isinstance(result, OffloadError)
+    return result
+
+
+def test_a_batch_is_one_request() -> None:
+    called = calls()
+    assert called.call(["a", "b", None]) == [scored("a"), scored("b"), scored(None)]
+    assert called.remote.batches == [["a", "b", None]]
+
+
+def test_an_error_of_a_record_is_its_result() -> None:
+    bad = ScoreError("no such field")
+    assert calls(gives("x", bad)).call(["a", "b"]) == ["x", bad]
+
+
+def test_a_passing_fault_is_tried_again() -> None:
+    called = calls(fails(PASSING), fails(PASSING))
+    assert called.call() == [scored("a")]
+    assert (called.counts.requests, called.counts.retries, called.counts.failures) == (3, 2, 2)
+
+
+def test_the_last_fault_is_the_error() -> None:
+    called = calls(*(fails(PASSING, f"busy {number}") for number in range(9)))
+    assert str(error_of(called.call()[0])) == "busy 2"
+    assert len(called.remote.batches) == 3
+
+
+@pytest.mark.parametrize("fault", [LASTING, RECORD])
+def test_no_other_fault_is_tried_again(fault: Fault) -> None:
+    called = calls(then=fails(fault))
+    assert error_of(called.call()[0]).fault is fault
+    assert len(called.remote.batches) == 1
+
+
+def test_what_may_not_be_repeated_is_sent_once() -> None:
+    called = calls(then=fails(PASSING), is_repeatable=False)
+    assert error_of(called.call()[0]).fault is PASSING
+    assert len(called.remote.batches) == 1
+
+
+def test_waits_double_with_full_jitter() -> None:
+    called = calls(then=fails(PASSING), attempts=4)
+    called.call()
+    waits = [later - earlier for earlier, later in pairwise(called.remote.sent_at)]
+    assert waits == pytest.approx([0.05, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(("random", "expected"), [(0.0, 0.0), (1.0, 5.0)])
+def test_waits_are_bounded(random: float, expected: float) -> None:
+    assert wait_seconds(100_000, OffloadError("busy", PASSING), lambda: random) == expected
+
+
+def test_a_server_is_left_alone_as_long_as_it_asked_for() -> None:
+    called = calls(fails(PASSING, retry_after=2))
+    assert called.call() == [scored("a")]
+    assert called.seconds == pytest.approx(2.05)
+
+
+@pytest.mark.parametrize("retry_after", [5.0, float("inf")])
+def test_no_wait_begins_that_the_deadline_does_not_allow(retry_after: float) -> None:
+    called = calls(fails(PASSING, "busy", retry_after))
+    assert str(error_of(called.call()[0])) == "busy"
+    assert called.seconds == 0
+
+
+@pytest.mark.parametrize("retry_after", [-1.0, float("nan")])
+def test_nonsense_of_a_server_is_no_wait(retry_after: float) -> None:
+    called = calls(fails(PASSING, retry_after=retry_after))
+    assert called.call() == [scored("a")]
+    assert called.seconds == pytest.approx(0.05)
+
+
+def test_the_deadline_holds_for_a_remote_that_hangs() -> None:
+    called = calls(hangs)
+    error = error_of(called.call(seconds=2)[0])
+    assert (str(error), error.fault) == ("test://server did not answer within 2 s", PASSING)
+    assert called.seconds == 2
+    assert (called.counts.timeouts, called.counts.failures) == (1, 1)
+
+
+def test_the_deadline_is_for_all_attempts_together() -> None:
+    called = calls(after(1.5, fails(PASSING)), hangs)
+    assert error_of(called.call(seconds=2)[0]).fault is PASSING
+    assert called.seconds == 2
+    assert called.remote.seconds == pytest.approx([2, 0.45])
+
+
+def test_a_timeout_of_the_remotes_own_is_one() -> None:
+    called = calls(after(1.999, fails(PASSING)))
+    called.call(seconds=2)
+    assert called.counts.timeouts == 1
+
+
+def test_a_fault_before_the_deadline_is_no_timeout() -> None:
+    called = calls(after(1, fails(PASSING)))
+    called.call()
+    assert called.counts.timeouts == 0
+
+
+@pytest.mark.parametrize(
+    ("act", "text"),
+    [
+        (gives("x"), "test://server gave 1 results for 2 records"),
+        (gives("x", "y", "z"), "test://server gave 3 results for 2 records"),
+        (breaks(lambda: KeyError("outputs")), "test://server: unexpected KeyError: 'outputs'"),
+        (breaks(lambda: TimeoutError("its own")), "test://server: unexpected TimeoutError: its own"),
+        (breaks(lambda: ScoreError("raised")), "test://server: unexpected ScoreError: raised"),
+    ],
+)
+def test_a_broken_promise_of_the_remote_is_a_lasting_fault(act: Act, text: str) -> None:
+    called = calls(act)
+    errors = [error_of(result) for result in called.call(["a", "b"])]
+    assert [(str(error), error.fault) for error in errors] == [(text, LASTING)] * 2
+    assert len(called.remote.batches) == 1
+
+
+def test_a_bad_record_fails_alone() -> None:
+    called = calls(then=refuses_bad)
+    inputs: list[JsonValue] = [*range(7), BAD, *range(8, 20)]
+    results = called.call(inputs)
+    assert [str(error_of(results[7])), error_of(results[7]).fault] == ["there is a bad one", RECORD]
+    assert results[:7] + results[8:] == [scored(data) for data in inputs if data != BAD]
+
+
+def test_halves_are_sent_one_after_the_other() -> None:
+    called = calls(then=after(0.1, refuses_bad))
+    called.call([BAD, "b", BAD, "d"])
+    assert called.remote.most_at_a_time == 1
+
+
+def test_a_batch_of_bad_records_takes_a_bounded_number_of_requests() -> None:
+    called = calls(then=refuses_bad)
+    results = called.call([BAD] * 1000)
+    assert len(called.remote.batches) == MOST_REQUESTS
+    assert [error_of(result).fault for result in results] == [RECORD] * 1000
+    assert "there is a bad one (of one of" in str(results[-1])
+
+
+def test_halving_ends_with_the_deadline() -> None:
+    called = calls(then=after(0.9, refuses_bad))
+    results = called.call([BAD, *range(99)], seconds=2)
+    assert called.seconds == 2
+    assert {error_of(result).fault for result in results} == {PASSING}
+
+
+def test_what_may_not_be_repeated_is_not_halved() -> None:
+    called = calls(then=refuses_bad, is_repeatable=False)
+    assert [error_of(result).fault for result in called.call([BAD, "b"])] == [RECORD, RECORD]
+    assert len(called.remote.batches) == 1
+
+
+def test_halves_are_tried_again_too() -> None:
+    called = calls(refuses_bad, fails(PASSING), then=refuses_bad)
+    results = called.call(["a", BAD])
+    assert results[0] == scored("a")
+    assert error_of(results[1]).fault is RECORD
+
+
+def test_the_error_does_not_keep_the_batch() -> None:
+    error = error_of(calls(then=fails(LASTING)).call()[0])
+    assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+
+
+def test_an_open_breaker_answers_at_once() -> None:
+    called = calls(then=fails(PASSING), attempts=1)
+    for _ in range(FAULTS_IN_A_ROW):
+        called.call()
+    error = error_of(called.call()[0])
+    assert "was not asked" in str(error)
+    assert len(called.remote.batches) == FAULTS_IN_A_ROW
+
+
+def test_a_request_that_was_sent_waits_for_its_endpoint_to_come_back() -> None:
+    called = calls(*[fails(PASSING)] * FAULTS_IN_A_ROW, attempts=FAULTS_IN_A_ROW + 1)
+    assert called.call() == [scored("a")]
+    assert called.breaker.state is BreakerState.CLOSED
+    assert 1 < called.seconds < 5
+
+
+@pytest.mark.parametrize("fault", [LASTING, RECORD])
+def test_a_refusal_is_an_answer_of_the_endpoint(fault: Fault) -> None:
+    called = calls(*[fails(PASSING)] * (FAULTS_IN_A_ROW - 1), fails(fault), fails(PASSING), attempts=1)
+    for _ in range(FAULTS_IN_A_ROW + 1):
+        called.call()
+    assert called.breaker.state is BreakerState.CLOSED
+
+
+def test_a_cancelled_probe_makes_room_for_another() -> None:
+    called = calls(then=hangs)
+    for _ in range(FAULTS_IN_A_ROW):
+        called.breaker.fail(-1, "refused", called.breaker.admit(-1))
+
+    async def give_up(caller: Caller) -> None:
+        probe = asyncio.create_task(caller.call(["a"], 5, ()))
+        await asyncio.sleep(1)
+        probe.cancel()
+        await asyncio.wait([probe])
+
+    loop = VirtualLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(give_up(called.caller(loop)))
+    assert called.remote.batches == [["a"]]
+    assert called.breaker.admit(1) > 0
+
+
+def test_the_latency_of_each_request_is_counted() -> None:
+    called = calls(after(0.05, fails(PASSING)), after(1))
+    called.call()
+    found = {name for name, number in called.counts.items() if name.startswith("requests_of") and number}
+    assert found == {"requests_of_ms_to_64", "requests_of_ms_to_1024"}
+
+
+def test_opening_is_tried_again_until_it_succeeds() -> None:
+    called = Called(ScriptedRemote(opens=[fails(PASSING)] * 7))
+    called.open(60)
+    assert called.remote.opened == 8
+
+
+def test_opening_closes_the_breaker() -> None:
+    called = Called()
+    for _ in range(FAULTS_IN_A_ROW):
+        called.breaker.fail(0, "refused", called.breaker.admit(0))
+    called.open()
+    assert called.breaker.state is BreakerState.CLOSED
+
+
+Error = Callable[[], Exception]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (lambda: OffloadError("no such model", LASTING), OffloadError, "^no such model$"),
+        (lambda: ModelLoadError("has no input 'x'"), ModelLoadError, "^has no input 'x'$"),
+        (lambda: KeyError("inputs"), OffloadError, "^test://server: unexpected KeyError: 'inputs'$"),
+    ],
+)
+def test_what_can_never_be_opened_is_not_tried_again(error: Error, kind: type[Exception], text: str) -> None:
+    called = Called(ScriptedRemote(opens=[breaks(error)]))
+    with pytest.raises(kind, match=text):
+        called.open()
+    assert called.remote.opened == 1
+
+
+def test_opening_ends_with_its_time() -> None:
+    called = Called(ScriptedRemote(opens=[fails(PASSING, "not yet")] * 1000))
+    with pytest.raises(OffloadError, match=r"^not yet$"):
+        called.open(10)
+    assert 4 < called.remote.opened < 30
+
+
+def test_opening_that_hangs_ends_with_its_time() -> None:
+    with pytest.raises(OffloadError, match="did not answer within 10 s"):
+        Called(ScriptedRemote(opens=[hangs])).open(10)

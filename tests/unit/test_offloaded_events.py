@@ -1,0 +1,349 @@
+"""What a subtask promises of events that are scored beside the stream."""
+
+import json
+
+import pytest
+
+from tests.offloading import E, LaneByHand, OffloadingBench, unreachable
+from udfs.batches import BatchKind
+from udfs.errors import Fault, OffloadError, ScoreError
+from udfs.held import HeldEvents
+from udfs.missing import MissingPolicies
+from udfs.offload.lane_settings import LaneSettings
+from udfs.records import ModelId
+
+FALLBACK = LaneSettings(fallback=ModelId("m", 1))
+
+
+@pytest.fixture
+def bench() -> OffloadingBench:
+    return OffloadingBench()
+
+
+@pytest.fixture
+def lane(bench: OffloadingBench) -> LaneByHand:
+    bench.loaded(1)
+    return bench.offload()
+
+
+def far(number: int, key: bytes | None = b"key") -> E:
+    return E(number, key=key, model="far")
+
+
+def in_state(bench: OffloadingBench) -> list[int]:
+    """The ids of the events that the state has."""
+    return [json.loads(event.value)["id"] for event in HeldEvents.decode(bench.state.held)]
+
+
+def test_an_answer_leaves_as_a_prediction_of_the_version_that_was_asked(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    assert bench.outcomes(far(1)) == []
+    lane.answer()
+    assert bench.outcomes() == [(1, "far:1")]
+
+
+def test_events_of_other_models_pass_those_in_flight(bench: OffloadingBench, lane: LaneByHand) -> None:
+    assert bench.outcomes(far(1), E(2)) == [(2, "m:1")]
+    assert bench.outcomes(E(3)) == [(3, "m:1")]
+
+
+def test_predictions_of_one_key_keep_the_order_of_its_events(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    assert bench.outcomes() == []
+    lane.answer(1)
+    assert bench.outcomes() == [(1, "far:1"), (2, "far:1")]
+
+
+def test_predictions_of_other_keys_do_not_wait(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.outcomes(far(1, b"a"), far(2, b"b"), far(3, None))
+    lane.answer(2)
+    assert bench.outcomes() == [(2, "far:1")]
+    lane.answer(3)
+    assert bench.outcomes() == [(3, "far:1")]
+
+
+def test_predictions_leave_as_they_come_where_no_order_is_asked_for() -> None:
+    bench = OffloadingBench(LaneSettings(ordered=False))
+    lane = bench.offload()
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    assert bench.outcomes() == [(2, "far:1")]
+
+
+def test_order_is_kept_while_a_model_moves_from_offloaded_to_inline(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1))
+    bench.offload(2, execution="inline")
+    assert bench.outcomes(far(2), far(3, b"other")) == [(3, "far:2")]
+    lane.answer(1)
+    assert bench.outcomes() == [(1, "far:1"), (2, "far:2")]
+
+
+def test_order_is_kept_while_a_model_moves_from_inline_to_offloaded(bench: OffloadingBench) -> None:
+    bench.offload(1, execution="inline")
+    assert bench.outcomes(far(1)) == [(1, "far:1")]
+    lane = bench.offload(2)
+    bench.outcomes(far(2))
+    lane.answer()
+    assert bench.outcomes() == [(2, "far:2")]
+
+
+def test_what_was_asked_of_a_version_that_is_retired_is_still_answered(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1))
+    bench.offload(2)
+    lane.answer()
+    assert bench.outcomes() == [(1, "far:1")]
+
+
+def test_a_record_that_can_not_be_scored_is_a_dead_letter_in_its_place(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    lane.answer(1, result=ScoreError("too short"))
+    assert bench.outcomes() == [(1, "score: too short"), (2, "far:1")]
+
+
+def test_a_request_that_fails_makes_dead_letters_of_stage_offload(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1))
+    lane.answer(result=unreachable("connection refused"))
+    assert bench.outcomes() == [(1, "offload: connection refused")]
+
+
+def test_outputs_that_are_no_json_are_a_dead_letter(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.outcomes(far(1))
+    lane.answer(result="\ud800")
+    ((number, said),) = bench.outcomes()
+    assert (number, said.partition(":")[0]) == (1, "score")
+
+
+def test_an_answer_too_large_for_its_topic_is_a_dead_letter(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.outcomes(far(1))
+    lane.answer(result="x" * 20_000)
+    ((number, said),) = bench.outcomes()
+    assert (number, said.partition(":")[0]) == (1, "encode")
+
+
+def test_events_in_flight_are_in_the_state_until_they_have_left(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), far(2, b"other"))
+    assert in_state(bench) == [1, 2]
+    lane.answer(1)
+    bench.outcomes()
+    assert in_state(bench) == [2]
+
+
+def test_an_answer_that_waits_behind_another_is_in_the_state_too(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    bench.outcomes()
+    assert in_state(bench) == [1, 2]
+
+
+def test_events_in_flight_are_scored_again_after_a_restart_in_their_order(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    bench.outcomes()
+    again = OffloadingBench(before=bench)
+    again.loader.finish()
+    assert again.outcomes() == []
+    (lane_again,) = again.lanes.values()
+    assert [ask.data for ask in lane_again.asks] == [1, 2]
+    lane_again.answer()
+    assert again.outcomes() == [(1, "far:1"), (2, "far:1")]
+    assert in_state(again) == []
+
+
+def test_events_in_flight_go_before_those_that_were_held_behind_them(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1), E(2, model="missing"))
+    assert in_state(bench) == [1, 2]
+
+
+def test_the_end_of_the_input_waits_for_every_answer(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.outcomes(far(1), far(2))
+    lane.answer()
+    assert bench.outcomes(kind=BatchKind.END_OF_INPUT) == [(1, "far:1"), (2, "far:1")]
+
+
+def test_a_full_lane_keeps_the_stream_back_by_default() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=2))
+    lane = bench.offload()
+    lane.answer_when_full = lane.answer
+    outcomes = bench.outcomes(*map(far, range(1, 6))) + bench.outcomes()
+    assert outcomes == [(number, "far:1") for number in range(1, 5)]
+    assert [ask.data for ask in lane.asks] == [5]
+
+
+def test_a_full_lane_makes_dead_letters_where_that_was_chosen() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="dead-letter"))
+    bench.offload()
+    bench.outcomes(far(1, b"a"))
+    bench.outcomes(far(2, b"b"))
+    ((number, said),) = bench.outcomes()
+    assert number == 2
+    assert said.startswith("offload: far:1: too many events wait for it already (max_waiting: 1)")
+
+
+def test_another_version_answers_for_a_full_lane_where_that_was_chosen() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="fallback", fallback=ModelId("m", 1)))
+    bench.loaded(1)
+    bench.offload()
+    bench.outcomes(far(1, b"a"))
+    bench.outcomes(far(2, b"b"))
+    assert bench.outcomes() == [(2, "m:1")]
+
+
+def test_dead_letters_of_a_full_lane_are_not_left_to_the_fallback() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="dead-letter", fallback=ModelId("m", 1)))
+    bench.loaded(1)
+    bench.offload()
+    bench.outcomes(far(1, b"a"), far(2, b"b"))
+    ((_, said),) = bench.outcomes()
+    assert said.startswith("offload: far:1: too many events wait")
+
+
+def test_answers_behind_one_that_does_not_come_are_bounded_too() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=2, in_flight=1, max_batch=2, on_overload="dead-letter"))
+    lane = bench.offload()
+    for number in range(1, 6):
+        bench.outcomes(far(number))
+        lane.answer(*range(2, 6))
+    assert in_state(bench) == [1, 2, 3, 4, 5]
+    lane.answer()
+    outcomes = bench.outcomes()
+    assert [number for number, _ in outcomes] == [1, 2, 3, 4, 5]
+    assert outcomes[-1][1].startswith("offload: far:1: too many events wait")
+
+
+def test_events_wait_for_a_fallback_that_is_being_loaded() -> None:
+    bench = OffloadingBench(FALLBACK)
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    bench.publish(1)
+    lane.answer(result=unreachable())
+    assert bench.outcomes() == []
+    assert in_state(bench) == [1]
+    bench.loader.finish()
+    assert bench.outcomes() == [(1, "m:1")]
+
+
+def test_a_fallback_is_loaded_with_what_it_stands_in_for() -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    bench.loaded(2)
+    bench.loaded(3)
+    bench.offload()
+    bench.pool_clock.seconds += 3600
+    bench.events()
+    assert ModelId("m", 1) in bench.pool
+
+
+def test_the_end_of_the_input_waits_for_a_fallback_that_is_being_loaded() -> None:
+    bench = OffloadingBench(FALLBACK)
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    bench.publish(1)
+    lane.answer(result=unreachable())
+    bench.loader.finish_when_waited_for = True
+    assert bench.outcomes(kind=BatchKind.END_OF_INPUT) == [(1, "m:1")]
+
+
+def test_what_a_fallback_scored_is_counted_for_it() -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    lane = bench.offload()
+    bench.outcomes(far(1), far(2))
+    lane.answer(1)
+    lane.answer(2, result=unreachable())
+    bench.clock.seconds += 1
+    bench.outcomes()
+    bench.clock.seconds += 1
+    bench.outcomes()
+    last = {str(status.model): status.scored for status in bench.statuses}
+    assert (last["far:1"], last["m:1"]) == (1, 1)
+
+
+@pytest.mark.parametrize("fault", [Fault.PASSING, Fault.LASTING])
+def test_the_fallback_answers_for_a_server_that_does_not(fault: Fault) -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    lane.answer(result=OffloadError("gone", fault))
+    assert bench.outcomes() == [(1, "m:1")]
+
+
+def test_a_fallback_keeps_its_place_in_the_order() -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    lane = bench.offload()
+    bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    lane.answer(1, result=unreachable())
+    assert bench.outcomes() == [(1, "m:1"), (2, "far:1")]
+
+
+@pytest.mark.parametrize("error", [ScoreError("bad"), OffloadError("refused", Fault.RECORD)])
+def test_no_fallback_answers_for_a_record_that_is_refused(error: ScoreError | OffloadError) -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    lane.answer(result=error)
+    assert bench.outcomes() == [(1, f"{error.stage}: {error}")]
+
+
+def test_a_fallback_that_is_missing_is_said_with_the_servers_fault() -> None:
+    bench = OffloadingBench(FALLBACK)
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    lane.answer(result=unreachable("gone"))
+    ((_, said),) = bench.outcomes()
+    assert said.startswith("offload: gone; its fallback: ")
+
+
+def test_a_fallback_that_is_offloaded_itself_does_not_answer() -> None:
+    bench = OffloadingBench(LaneSettings(fallback=ModelId("far", 2)))
+    lane = bench.offload()
+    bench.offload(2, activate=False)
+    bench.outcomes(far(1))
+    lane.answer(result=unreachable("gone"))
+    assert bench.outcomes() == [(1, "offload: gone; its fallback: far:2 is offloaded too")]
+
+
+def test_the_trace_context_of_an_event_goes_with_it(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.send_traced(1, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    assert lane.asks[0].trace == (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
+
+
+def test_a_version_that_is_gone_closes_its_lane(bench: OffloadingBench, lane: LaneByHand) -> None:
+    bench.offload(2)
+    bench.retire_far(1)
+    bench.events()
+    assert lane.is_closed
+
+
+def test_events_wait_for_an_offloaded_version_that_is_being_connected() -> None:
+    bench = OffloadingBench(missing=MissingPolicies("dead-letter"))
+    bench.connect_later()
+    assert bench.outcomes(far(1)) == []
+    bench.loader.finish()
+    bench.outcomes()
+    (lane,) = bench.lanes.values()
+    assert [ask.data for ask in lane.asks] == [1]

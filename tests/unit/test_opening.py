@@ -1,0 +1,187 @@
+"""How a published version comes to be scored beside the stream."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scripted_remote import ScriptedRemote, breaks, fails, scored
+from tests.waiting import wait_until
+from udfs import remotes
+from udfs.errors import Fault, ModelLoadError, OffloadError
+from udfs.models.artifacts import ArtifactSettings, ArtifactStore
+from udfs.models.load_ledger import LoadLedger
+from udfs.models.load_watch import LoadWatch
+from udfs.models.places import AllowedPlaces
+from udfs.models.updates import Check, PublishModel
+from udfs.models.version_loading import LoadedVersion, LoadingSettings, VersionLoader
+from udfs.offload.opening import Offloading, OffloadSettings
+from udfs.records import ModelId
+from udfs.scorers import load_scorer
+
+REFUSED = fails(Fault.PASSING, "connection refused")
+DENIED = fails(Fault.LASTING, "no such model")
+
+
+@pytest.fixture
+def offloading() -> Iterator[Offloading]:
+    made = Offloading(OffloadSettings(), AllowedPlaces(), ("rest",))
+    yield made
+    made.close(10)
+
+
+def published(**options: str) -> PublishModel:
+    return PublishModel(ModelId("far", 1), "rest", options={"url": "http://far", **options})
+
+
+@pytest.fixture
+def remote(monkeypatch: pytest.MonkeyPatch) -> ScriptedRemote:
+    """What `remotes.connect` gives."""
+    made = ScriptedRemote()
+    monkeypatch.setattr(remotes, "connect", lambda *_: made)
+    return made
+
+
+def test_a_version_is_connected_before_it_serves(offloading: Offloading, remote: ScriptedRemote) -> None:
+    scorer = offloading.connect(published(), 5, is_return=False)
+
+    assert remote.opened == 1
+    assert scorer.score_batch([1]) == [scored(1)]
+    scorer.close()
+
+
+def test_a_version_whose_server_refuses_does_not_load(offloading: Offloading, remote: ScriptedRemote) -> None:
+    remote._opens = [DENIED]
+
+    with pytest.raises(OffloadError, match="no such model"):
+        offloading.connect(published(), 5, is_return=False)
+    wait_until(lambda: remote.closed, what="the remote's close")
+
+
+def test_a_new_version_whose_server_is_away_does_not_load(
+    offloading: Offloading, remote: ScriptedRemote
+) -> None:
+    remote._opens = [REFUSED] * 100
+
+    with pytest.raises(OffloadError, match="connection refused"):
+        offloading.connect(published(), 0.2, is_return=False)
+
+
+def test_a_version_that_was_served_goes_on_while_its_server_is_away(
+    offloading: Offloading, remote: ScriptedRemote
+) -> None:
+    remote._opens = [REFUSED] * 100
+
+    scorer = offloading.connect(published(deadline="0.2"), 5, is_return=True)
+
+    assert "could not be reached" in scorer.notes[0]
+    assert "connection refused" in scorer.notes[0]
+    scorer.close()
+
+
+def test_it_is_connected_once_its_server_is_back(offloading: Offloading, remote: ScriptedRemote) -> None:
+    remote._opens = [REFUSED] * 100
+    scorer = offloading.connect(published(deadline="0.2"), 5, is_return=True)
+    remote._opens.clear()
+
+    assert wait_until(lambda: scorer.score_batch([1]) == [scored(1)], what="an answer")
+    scorer.close()
+
+
+def test_a_version_that_was_served_does_not_load_again_where_its_server_refuses_it(
+    offloading: Offloading, remote: ScriptedRemote
+) -> None:
+    remote._opens = [DENIED]
+
+    with pytest.raises(OffloadError, match="no such model"):
+        offloading.connect(published(), 5, is_return=True)
+
+
+def test_what_does_not_fit_the_model_is_said_when_it_is_connected_late(
+    offloading: Offloading, remote: ScriptedRemote
+) -> None:
+    remote._opens = [REFUSED] * 1000
+    scorer = offloading.connect(published(deadline="0.2"), 5, is_return=True)
+    remote._opens = [breaks(lambda: ModelLoadError("no such output"))] * 1000
+
+    wait_until(lambda: "no such output" in str(scorer.score_batch([1])[0]), what="the reason")
+    scorer.close()
+
+
+def test_workers_are_no_option_of_what_a_server_scores(
+    offloading: Offloading, remote: ScriptedRemote
+) -> None:
+    with pytest.raises(ModelLoadError, match="option workers"):
+        offloading.connect(published(workers="2"), 5, is_return=False)
+
+
+def load(
+    version: PublishModel,
+    offloading: Offloading,
+    folder: Path,
+    formats: tuple[str, ...] = ("rest",),
+    *,
+    is_return: bool = False,
+) -> LoadedVersion:
+    """Load as jobs do."""
+    settings = LoadingSettings(trial_process=True, deadline=10, fetch_attempts=1, max_memory=2**30)
+    loader = VersionLoader(
+        lambda: ArtifactStore(ArtifactSettings(folder=str(folder), max_bytes=2**20)),
+        *(load_scorer, LoadLedger(folder), formats, settings),
+        offload=offloading,
+    )
+    return loader.load(version, LoadWatch(lambda _: None, is_return=is_return))
+
+
+def test_a_remote_version_is_loaded_without_an_artifact(
+    offloading: Offloading, remote: ScriptedRemote, tmp_path: Path
+) -> None:
+    loaded = load(published(), offloading, tmp_path)
+
+    assert loaded.memory_bytes == 0
+    loaded.scorer.close()
+
+
+def test_nothing_is_sent_to_a_server_but_what_is_asked_of_it(
+    offloading: Offloading, remote: ScriptedRemote, tmp_path: Path
+) -> None:
+    load(published(), offloading, tmp_path).scorer.close()
+
+    assert remote.batches == []
+
+
+def test_checks_of_a_remote_version_are_asked_of_its_server(
+    offloading: Offloading, remote: ScriptedRemote, tmp_path: Path
+) -> None:
+    checked = PublishModel(
+        ModelId("far", 1), "rest", options={"url": "http://far"}, checks=(Check(1, {"scored": 2}),)
+    )
+
+    with pytest.raises(ModelLoadError, match="check 1 differs"):
+        load(checked, offloading, tmp_path)
+    assert remote.batches == [[1]]
+
+
+def test_checks_are_not_asked_of_a_server_that_is_away_when_its_version_returns(
+    offloading: Offloading, remote: ScriptedRemote, tmp_path: Path
+) -> None:
+    remote._opens = [REFUSED] * 100
+    checked = PublishModel(
+        ModelId("far", 1),
+        "rest",
+        options={"url": "http://far", "deadline": "0.2"},
+        checks=(Check(1, {"scored": 1}),),
+    )
+
+    loaded = load(checked, offloading, tmp_path, is_return=True)
+
+    assert "could not be reached" in loaded.notes[0]
+    assert remote.batches == []
+    loaded.scorer.close()
+
+
+def test_a_protocol_that_is_not_allowed_is_refused(
+    offloading: Offloading, remote: ScriptedRemote, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelLoadError, match="format 'rest' is not allowed here"):
+        load(published(), offloading, tmp_path, ("onnx",))
