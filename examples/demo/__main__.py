@@ -16,16 +16,16 @@ import yaml
 from rich.console import Console
 from rich.live import Live
 
-from devtools import BUILD, ROOT, processes
+from devtools import BUILD, ROOT, model_servers, processes
 from devtools.broker import Broker
 from devtools.processes import ProcessError
 from devtools.topics import create_job_topics, read_all, send
-from examples.demo import scenario, screen
+from examples.demo import models, scenario, screen
 from examples.demo.tally import Tally
 from examples.demo.watched_job import DemoError, WatchedJob
 from jobs.config import JobConfig, TopicsConfig, load_config
 
-SECONDS = 14.0
+SECONDS = 12.0
 IRIS = BUILD / "iris"
 _START_SECONDS = 120.0
 _END_SECONDS = 60.0
@@ -66,21 +66,23 @@ def run(started: ExitStack, console: Console, keep: bool) -> bool:
     """
     folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="modelstream-demo-")))
     started.callback(_stop_listening_to_ctrl_c)
+    with console.status("starting MLServer, which serves iris too"):
+        server = started.enter_context(model_servers.mlserver(folder / "mlserver")).grpc_url
     with console.status("starting a Kafka broker"):
         broker = started.enter_context(Broker.start(folder))
-        config = _write_config(folder, broker.bootstrap)
+        config = _write_config(folder, broker.bootstrap, server)
         create_job_topics(broker.bootstrap, TopicsConfig())
-        send(broker.bootstrap, config.topics.control, scenario.first_models(IRIS))
-    with console.status("starting the job on a local MiniCluster; it loads iris in four formats"):
+        send(broker.bootstrap, config.topics.control, models.first_models(IRIS, server))
+    with console.status("starting the job on a local MiniCluster; it loads six models"):
         job = started.enter_context(_running_job(folder, config))
-        job.read_until(lambda: _are_active(job), _START_SECONDS, "the four models")
+        job.read_until(lambda: _are_active(job), _START_SECONDS, "the six models")
     sent = _stream(job, console)
     job.read_until(lambda: job.tally.events >= sent, _END_SECONDS, "the last outcome")
     with console.status("waiting for the last transaction"):
         committed = _read_committed(config, sent)
     console.print(screen.summary(job.tally, sent, committed))
     if keep:
-        console.print(screen.what_to_try(folder / "job.yaml"), soft_wrap=True)
+        console.print(screen.what_to_try(folder / "job.yaml", server), soft_wrap=True)
         # Reading on, not signal.pause(): a Ctrl-C that comes just before that call would be lost in it.
         while True:
             job.read()
@@ -120,17 +122,17 @@ def _are_active(job: WatchedJob) -> bool:
     failed = next((status for status in statuses.values() if status.status == "failed"), None)
     if failed is not None:
         raise DemoError(f"{failed.model} failed: {failed.cause}")
-    return sum(status.status == "active" for status in statuses.values()) == len(scenario.FILES)
+    return sum(status.status == "active" for status in statuses.values()) == len(models.MODELS)
 
 
-def _write_config(folder: Path, bootstrap: str) -> JobConfig:
+def _write_config(folder: Path, bootstrap: str, server: str) -> JobConfig:
     path = folder / "job.yaml"
     settings: dict[str, Any] = {
         "name": "demo",
         "parallelism": 1,
         "kafka": {"bootstrap_servers": bootstrap},
         "missing_model": {"hold": "3s"},
-        "artifacts": {"cache_folder": str(folder / "artifacts")},
+        "artifacts": {"cache_folder": str(folder / "artifacts"), "allow": [server]},
         "checkpoints": {"folder": (folder / "checkpoints").as_uri()},
         "flink": {"io.tmp.dirs": str(folder)},
     }

@@ -8,10 +8,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.scenario import FILES
+from examples.demo.models import MODELS, Place
 from examples.demo.tally import Tally
 from examples.iris.train import FIELDS
 
+_STYLES: dict[Place, str] = {"inline": "", "worker process": "yellow", "MLServer": "magenta"}
 EXAMPLE = json.dumps(dict(zip(FIELDS, (5.1, 3.5, 1.4, 0.2), strict=True)))
 
 
@@ -29,26 +30,31 @@ def live(tally: Tally, seconds: float, events_per_second: float, said: list[str]
         f"   {tally.events:,} events   ",
         (f"{events_per_second:,.0f} events/s", "bold green"),
     )
-    news = [Text(f"• {line}") for line in ["flowers, a quarter to each model", *said]]
+    news = [Text(f"• {line}") for line in [*_at_first(), *said]]
     return Panel(
         Group(head, Text(), versions(tally), Text(), dead_letters(tally), Text(), *news),
         title="modelstream",
         border_style="cyan",
-        width=88,
+        width=80,
     )
 
 
 def versions(tally: Tally) -> Table:
     """A row for each version that said something."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("version", min_width=12)
-    table.add_column("format", min_width=10)
-    for name in ("predictions", "right", "p50 ms", "p99 ms"):
-        table.add_column(name, justify="right", min_width=8)
-    for name, version in sorted(tally.versions.items()):
+    # From the beginning as wide as it will be; in its frame it fills 80 columns.
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    for name, width in (("version", 14), ("format", 15), ("where", 14)):
+        table.add_column(name, min_width=width, no_wrap=True)
+    for name, width in (("scored", 6), ("right", 7), ("p50 ms", 7), ("p99 ms", 7)):
+        table.add_column(name, justify="right", min_width=width, no_wrap=True)
+    order = list(MODELS)
+    rows = [(name.partition(":")[0], name, version) for name, version in tally.versions.items()]
+    for model_name, name, version in sorted(rows, key=lambda row: (order.index(row[0]), row[1])):
+        model = MODELS[model_name]
         table.add_row(
             name,
-            FILES.get(name.partition(":")[0], ("", ""))[0],
+            model.format,
+            Text(model.place, _STYLES[model.place]),
             f"{version.predictions:,}",
             f"{version.right / version.predictions:.1%}",
             f"{version.latency_ms(50):.0f}",
@@ -94,8 +100,13 @@ def summary(live: Tally, sent: int, committed: Tally) -> RenderableType:
     )
 
 
-def what_to_try(config: Path) -> Text:
-    """Commands for another terminal, while the job goes on."""
+def what_to_try(config: Path, server: str) -> Text:
+    """Commands for another terminal, while the job goes on.
+
+    Args:
+        config: the job's configuration.
+        server: MLServer's gRPC URL.
+    """
     command = ".venv/bin/modelstream"
     options = ",".join(FIELDS)
     return Text(
@@ -110,8 +121,24 @@ The broker and the job go on; Ctrl-C ends them. In another terminal:
       --option fields={options} --config $MS
   {command} models activate iris-onnx:2 --config $MS
   {command} dead-letters list --config $MS
+
+The same model out of the stream, into a worker process and then onto MLServer, without a pause:
+
+  {command} models publish iris-onnx:5 --format onnx build/iris/iris-1.onnx --execution offload \\
+      --option fields={options} --config $MS --wait
+  {command} models publish iris-onnx:6 --format open-inference --option url={server} \\
+      --option model=iris --option fields={options} --config $MS --wait
 """
     )
+
+
+def _at_first() -> list[str]:
+    rates = {model.place: model.per_second for model in MODELS.values()}
+    return [
+        f"flowers/s: {rates['inline']} to each inline model, {rates['worker process']} to the worker, "
+        f"{rates['MLServer']} to MLServer",
+        "iris-heavy takes about 50 ms of CPU a batch, and no other model waits",
+    ]
 
 
 def _short(cause: str | None) -> str:

@@ -67,9 +67,7 @@ class Tally:
             self._last_read_ms[model.name] = now_ms
             version = self.versions[f"{model.name}:{model.version}"]
             version.predictions += 1
-            outputs = prediction.outputs
-            said = outputs.get("label") if isinstance(outputs, dict) else None
-            version.right += str(said).encode() == record.header(SPECIES)
+            version.right += _label(prediction.outputs).encode() == record.header(SPECIES)
             version.latencies_ms.append(round(now_ms - (record.timestamp or 0)))
 
     def add_dead_letters(self, records: Iterable[Record]) -> None:
@@ -85,3 +83,11 @@ class Tally:
         for record in records:
             status = msgspec.json.decode(record.value or b"", type=ModelStatus)
             self.statuses[str(status.model)] = status
+
+
+def _label(outputs: object) -> str:
+    """The species that a model says: a local one's `label`, or MLServer's `predict`, an array of one."""
+    if not isinstance(outputs, dict):
+        return ""
+    label = outputs.get("label", outputs.get("predict"))
+    return str(label[0] if isinstance(label, list) and label else label)

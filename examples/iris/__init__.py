@@ -1,1 +1,1 @@
-"""Fisher's irises: one classifier in four formats."""
+"""Fisher's irises: one classifier in four formats, and one that costs."""
