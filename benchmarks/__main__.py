@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import in_process, latency, programs, switch
 from benchmarks.figures import Figure, at_least, at_most, calibrate, median, show, write
 from benchmarks.latency import Latency
+from benchmarks.offload import OffloadBench
 from benchmarks.stand import Program, Run, Stand, iris_event, iris_event_for
 from benchmarks.switch import LargeModel, Switch
 from devtools import BUILD
@@ -273,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=main.__doc__)
     parser.add_argument("--quick", action="store_true", help="the main figures, in less than 8 minutes")
     parser.add_argument(
-        "--only", choices=["switches", "restarts"], help="these figures; the file keeps the others"
+        "--only", choices=["switches", "restarts", "offload"], help="these figures; the file keeps the others"
     )
     parser.add_argument("--repeats", type=int, default=2, help="how often each is measured")
     arguments = parser.parse_args()
@@ -285,6 +286,7 @@ def main() -> None:
         stand = Stand(broker.bootstrap, Path(folder))
         bench = Bench(stand, console, arguments.repeats, seconds=15)
         bench.figures.append(Figure("calibration: a plain Python loop", calibrate(), "million turns/s"))
+        offload = OffloadBench(stand, console, bench.figures, quick=arguments.quick)
         steps: list[Callable[[], None]] = [
             bench.fill,
             bench.throughput,
@@ -301,9 +303,11 @@ def main() -> None:
                 bench.other_latencies,
                 bench.switches,
                 bench.restarts,
+                *offload.steps,
             ]
         if arguments.only:
-            steps = [{"switches": bench.switches, "restarts": bench.restarts}[arguments.only]]
+            only = {"switches": [bench.switches], "restarts": [bench.restarts], "offload": [*offload.steps]}
+            steps = only[arguments.only]
         results = RESULTS.with_name("results-quick.json") if arguments.quick else RESULTS
         for step in steps:
             step()

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -52,16 +52,18 @@ def job_with_topics(
     execution: str = "embedded",
     delivery: str = "exactly-once",
     models: int = 1,
+    publications: Sequence[PublishModel] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> tuple[Program, TopicsConfig]:
-    """The job and its topics, with more settings of its configuration."""
+    """The job and its topics, with more settings of its configuration, or with other models than irises."""
     prefix = f"job-{stand.number()}"
     topics = msgspec.structs.replace(topics_named(prefix), events=events)
     stamped = {"message.timestamp.type": "LogAppendTime"}
     create_job_topics(stand.bootstrap, topics, configs={"predictions": stamped})
-    content = (IRIS / FILES[format_name]).read_bytes()
-    names = ["iris", *(f"m{number}" for number in range(models if models > 1 else 0))]
-    send(stand.bootstrap, topics.control, [_publish(name, format_name, content) for name in names])
+    if publications is None:
+        names = ["iris", *(f"m{number}" for number in range(models if models > 1 else 0))]
+        publications = [iris(name, format_name) for name in names]
+    send(stand.bootstrap, topics.control, [Record(encode_update(one)) for one in publications])
     everything = {
         **SETTINGS,
         "name": prefix,
@@ -95,7 +97,9 @@ def plain_loop(stand: Stand, events: str) -> Program:
     return Program("plain loop", [sys.executable, "-m", "benchmarks.plain_loop", *arguments], output)
 
 
-def _publish(name: str, format_name: str, content: bytes) -> Record:
+def iris(name: str, format_name: str = "onnx") -> PublishModel:
+    """The model of irises under a name, inline."""
+    content = (IRIS / FILES[format_name]).read_bytes()
     options = {"fields": ",".join(FIELDS)} if format_name == "onnx" else {}
     artifact = Artifact(sha256=hashlib.sha256(content).hexdigest(), inline=content)
-    return Record(encode_update(PublishModel(ModelId(name, 1), format_name, artifact, options=options)))
+    return PublishModel(ModelId(name, 1), format_name, artifact, options=options)

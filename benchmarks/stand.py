@@ -35,6 +35,8 @@ class Run(NamedTuple):
     """Of all its processes, in steady state."""
     peak_mib: Mapping[str, float]
     """The most memory of each of its processes (resident): ``client`` is the one that was started."""
+    half_way_mib: Mapping[str, float]
+    """The same until steady state."""
 
 
 class Program(NamedTuple):
@@ -120,6 +122,8 @@ class Stand:
         """
         samples: list[tuple[int, float]] = []
         usage = _Usage()
+        begin, finish = (round(part * outcomes) for part in _STEADY)
+        half_way_mib: dict[str, float] = {}
         deadline = time.monotonic() + _DEADLINE_SECONDS
         with self.running(program) as process, self._consumer() as consumer:
             end = 0
@@ -129,7 +133,8 @@ class Stand:
                 time.sleep(_SAMPLE_SECONDS)
                 end = consumer.get_watermark_offsets(TopicPartition(program.output, 0), timeout=10)[1]
                 samples.append((end, usage.cpu_seconds(process.pid)))
-            begin, finish = (round(part * outcomes) for part in _STEADY)
+                if end <= begin or not half_way_mib:
+                    half_way_mib = dict(usage.peak_mib)
             seconds = (
                 self._appended_at(consumer, program.output, finish)
                 - self._appended_at(consumer, program.output, begin)
@@ -137,7 +142,7 @@ class Stand:
         steady = [sample for sample in samples if sample[0] >= begin]
         (first, cpu_before), (last, cpu_after) = steady[0], steady[-1]
         cpu = (cpu_after - cpu_before) / max(1, last - first) * 1e6
-        return Run((finish - begin) / seconds, cpu, usage.peak_mib)
+        return Run((finish - begin) / seconds, cpu, usage.peak_mib, half_way_mib)
 
     def outcomes(self, topic: str, begin: int, count: int) -> Iterator[Message]:
         """Read some records of a topic."""

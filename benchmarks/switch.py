@@ -122,7 +122,7 @@ def measure(stand: Stand, large: LargeModel, *, blocking: bool) -> Switch:
     producer = Producer({"bootstrap.servers": stand.bootstrap, "linger.ms": 0})
     with stand.running(program):
         _publish(stand, topics.control, first_version)
-        _wait_until_active(stand.bootstrap, topics.model_status, first_version.model)
+        wait_until_active(stand.bootstrap, topics.model_status, first_version.model)
         sent = [latency.wait_for_the_first(stand, program, producer, events)]
         first = sent[0]
 
@@ -138,7 +138,7 @@ def measure(stand: Stand, large: LargeModel, *, blocking: bool) -> Switch:
         time.sleep(_PAUSE_SECONDS + _CALM_SECONDS)
         published_at = time.time()
         _publish(stand, topics.control, second_version)
-        ready_at = _wait_until_active(stand.bootstrap, topics.model_status, second_version.model)
+        ready_at = wait_until_active(stand.bootstrap, topics.model_status, second_version.model)
         sender.join()
         latency.wait_for_all(stand, program, sum(sent))
         found = list(latency.read(stand, program, first, sum(sent) - first))
@@ -207,7 +207,7 @@ def _publish(stand: Stand, topic: str, update: PublishModel) -> None:
     send(stand.bootstrap, topic, [Record(encode_update(update), update.model.name.encode())])
 
 
-def _wait_until_active(bootstrap: str, topic: str, model: ModelId) -> float:
+def wait_until_active(bootstrap: str, topic: str, model: ModelId) -> float:
     """When a subtask said that a version is active: seconds since 1970, by its clock."""
     client = Client({"bootstrap_servers": bootstrap})
     deadline = time.monotonic() + _START_SECONDS
