@@ -1,7 +1,7 @@
 """Models that are scored beside the stream: how fast, and what they do to those that are scored in it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from benchmarks.stand import FLOWERS, Run, Stand, iris_event
 from devtools import model_servers
 from udfs.models.updates import PublishModel
 
-_BATCH = 100
+_BATCH, _LARGE_BATCH = 32, 1000
 """Records a request to MLServer, of the job and of the client beside it."""
 _IN_FLIGHT = 8
 """Requests at a time; what a model has unless told."""
@@ -26,7 +26,7 @@ _FAST_MS, _SLOW_MS = 2, 200
 _DEAD_PERCENT = 1
 """Of a backlog's events."""
 _EVENTS, _MIXED = "offload-irises", "offload-irises-and-dead"
-_COUNT = 3_000_000
+_COUNT, _OUTCOMES = 2_500_000, 2_400_000
 _LOCAL = Traffic("iris", 2000)
 
 Step = Callable[[], None]
@@ -46,7 +46,7 @@ class OffloadBench:
         self._stand = stand
         self._console = console
         self._figures = figures
-        self._repeats, self._seconds = (1, 5.0) if quick else (3, 8.0)
+        self._repeats, self._seconds = (1, 5.0) if quick else (3, 6.0)
         self.steps: tuple[Step, ...] = (
             self.fill,
             self.mlserver,
@@ -68,36 +68,48 @@ class OffloadBench:
 
     def mlserver(self) -> None:
         """MLServer's iris over gRPC, beside a client that was written for it, and one event a request."""
-        clients, jobs, singles = [], [], []
+        jobs, clients = [], []
         with model_servers.mlserver(self._folder("mlserver")) as server:
-            ask = partial(offload_client.measure, "grpc", server.grpc_url, in_flight=_IN_FLIGHT)
             for _ in range(self._repeats):
-                clients.append(ask(batch=_BATCH, seconds=self._seconds))
-                model = partial(offload_models.open_inference, "iris", server.grpc_url, in_flight=_IN_FLIGHT)
-                jobs.append(self._backlog([model(max_batch=_BATCH)], 2_000_000, server.grpc_url))
-                singles.append(self._backlog([model(max_batch=1)], 20_000, server.grpc_url))
-                self._say_rates(client=clients[-1], job=_rate(jobs), one_event_a_request=_rate(singles))
+                job, client = self._mlserver(server.grpc_url, _BATCH, 800_000)
+                jobs.append(job)
+                clients.append(client)
+            large_job, large_client = self._mlserver(server.grpc_url, _LARGE_BATCH, 800_000)
+            single, _ = self._mlserver(server.grpc_url, 1, 12_000)
         name = "MLServer's iris over gRPC"
-        rates, single = _rates(jobs), _rates(singles)
+        small, large = (f"{name}, {batch} events a request" for batch in (_BATCH, _LARGE_BATCH))
         self._figures += [
-            Figure(f"{name}, {_BATCH} events a request, Kafka to Kafka", median(rates), "events/s"),
-            Figure(f"{name}, an asyncio client with the same batches", median(clients), "events/s"),
-            at_least(f"{name}, the job beside the client", _ratio(rates, clients), "times", 0.8),
-            Figure(f"{name}, one event a request, Kafka to Kafka", median(single), "events/s"),
-            at_least(f"{name}, batches beside one event a request", _ratio(rates, single), "times", 10),
+            Figure(f"{small}, Kafka to Kafka", median(jobs), "events/s"),
+            Figure(f"{small}, an asyncio client", median(clients), "events/s"),
+            at_least(f"{small}, beside the client", _ratio(jobs, clients), "times", 0.8),
+            Figure(f"{large}, Kafka to Kafka", large_job, "events/s"),
+            Figure(f"{large}, an asyncio client", large_client, "events/s"),
+            Figure(f"{name}, one event a request, Kafka to Kafka", single, "events/s"),
+            at_least(
+                f"{small} beside one, Kafka to Kafka",
+                *(median(jobs) / single, "times", 10),
+            ),
         ]
+
+    def _mlserver(self, url: str, batch: int, outcomes: int) -> tuple[float, float]:
+        """Events/s of the job and of the client, with requests of as many records."""
+        client = offload_client.measure("grpc", url, batch=batch, in_flight=_IN_FLIGHT, seconds=self._seconds)
+        model = offload_models.open_inference("iris", url, in_flight=_IN_FLIGHT, max_batch=batch)
+        job = self._backlog([model], outcomes, url).events_per_second
+        self._say(f"MLServer, {batch} events a request: job {job:,.0f}, client {client:,.0f} events/s")
+        return job, client
 
     def one_request_a_micro_batch(self) -> None:
         """A server that answers after a while, asked with whole micro-batches."""
         with offload_server.running(self._folder("rest")) as server:
             model = offload_models.rest("iris", server.after(_DELAY_MS))
-            runs = [self._backlog([model], 2_000_000, server.url) for _ in range(self._repeats)]
-        grown = median([run.peak_mib["java"] / run.half_way_mib["java"] for run in runs])
+            run = self._backlog([model], 1_200_000, server.url)
+        peak, half_way = (mib["java"] for mib in (run.peak_mib, run.half_way_mib))
         name = f"REST server of {_DELAY_MS} ms, one request a micro-batch"
         self._figures += [
-            at_least(f"{name}, Kafka to Kafka", median(_rates(runs)), "events/s", 20_000),
-            Figure(f"{name}, peak memory of java", max(run.peak_mib["java"] for run in runs), "MiB"),
-            at_most(f"{name}, peak memory of java beside that of half the way", grown, "times", 1.25),
+            at_least(f"{name}, Kafka to Kafka", run.events_per_second, "events/s", 20_000),
+            Figure(f"{name}, peak memory of java", peak, "MiB"),
+            at_most(f"{name}, peak memory of java beside that half way", peak / half_way, "times", 1.25),
         ]
 
     def one_request_an_event(self) -> None:
@@ -110,9 +122,10 @@ class OffloadBench:
                 client = partial(offload_client.measure, "rest", url, batch=1, in_flight=_WIDE)
                 clients.append(client(seconds=self._seconds))
                 server.most_under_way()
-                runs.append(self._backlog([model], 15_000, server.url))
+                runs.append(self._backlog([model], 12_000, server.url))
                 most = max(most, server.most_under_way())
-                self._say_rates(client=clients[-1], job=_rate(runs))
+                rate = runs[-1].events_per_second
+                self._say(f"one request an event: job {rate:,.0f}, client {clients[-1]:,.0f} events/s")
         name = f"REST server of {_DELAY_MS} ms, one request an event"
         self._figures += [
             Figure(f"{name}, {_WIDE} in flight, Kafka to Kafka", median(_rates(runs)), "events/s"),
@@ -133,7 +146,7 @@ class OffloadBench:
                 offload_models.rest("slow", slow_server.after(_SLOW_MS)),
             ]
             turns = self._beside(models, fast, slow, fast_server.url, slow_server.url)
-        name = f"endpoint of {_FAST_MS} ms beside one of {_SLOW_MS} ms, {fast.per_second} events/s each"
+        name = f"an endpoint of {_FAST_MS} ms beside one of {_SLOW_MS} ms, {fast.per_second} events/s each"
         self._latencies(name, turns, 2)
 
     def dead_endpoint(self, death: Death) -> None:
@@ -143,7 +156,7 @@ class OffloadBench:
             models = [programs.iris("iris"), offload_models.rest("dead", server.after(_FAST_MS))]
             turns = self._beside(models, _LOCAL, dead, server.url, when_warm=partial(server.die, death))
         name = (
-            f"local model beside an endpoint that {death.value}, {_LOCAL.per_second:,} and "
+            f"a local model beside an endpoint that {death.value}, {_LOCAL.per_second:,} and "
             f"{dead.per_second} events/s"
         )
         self._latencies(name, turns, 1.5)
@@ -153,14 +166,14 @@ class OffloadBench:
         alone: list[Run] = []
         beside: dict[Death, list[Run]] = {death: [] for death in Death}
         for _ in range(self._repeats):
-            alone.append(self._backlog([programs.iris("iris")], 2_800_000))
+            alone.append(self._backlog([programs.iris("iris")], _OUTCOMES))
             for death, runs in beside.items():
                 with offload_server.running(self._folder("dead")) as server:
                     models = [programs.iris("iris"), offload_models.rest("dead", server.after(_FAST_MS))]
                     server.die(death)
-                    runs.append(self._backlog(models, 2_800_000, server.url, events=_MIXED))
-            rates = {death.name: _rate(runs) for death, runs in beside.items()}
-            self._say_rates(alone=_rate(alone), **rates)
+                    runs.append(self._backlog(models, _OUTCOMES, server.url, events=_MIXED))
+            rates = (runs[-1].events_per_second for runs in (alone, *beside.values()))
+            self._say(f"local model: {', '.join(f'{rate:,.0f}' for rate in rates)} events/s")
         for death, runs in beside.items():
             name = (
                 f"throughput of a local model beside an endpoint that {death.value} "
@@ -177,7 +190,7 @@ class OffloadBench:
         for way, (model, goal) in ways.items():
             turns = self._beside([programs.iris("iris"), model], _LOCAL, heavy, folder.as_uri())
             name = (
-                f"light model beside a heavy one ({offload_models.HEAVY_MS} ms a batch) {way}, "
+                f"a light model beside a heavy one ({offload_models.HEAVY_MS} ms a batch) {way}, "
                 f"{_LOCAL.per_second:,} and {heavy.per_second} events/s"
             )
             self._latencies(name, turns, goal)
@@ -185,7 +198,7 @@ class OffloadBench:
     def _backlog(
         self, models: Sequence[PublishModel], outcomes: int, *allow: str, events: str = _EVENTS
     ) -> Run:
-        settings = _allowing(*allow)
+        settings = {"artifacts.allow": json.dumps(allow)}
         program, _ = programs.job_with_topics(self._stand, events, publications=models, settings=settings)
         return self._stand.measure(program, outcomes)
 
@@ -204,7 +217,7 @@ class OffloadBench:
             other,
             turns=self._repeats,
             seconds=self._seconds,
-            settings=_allowing(*allow),
+            settings={"artifacts.allow": json.dumps(allow)},
             when_warm=when_warm,
         )
 
@@ -213,10 +226,10 @@ class OffloadBench:
         said = ", ".join(f"{turn.alone_p99:.1f} and {turn.beside_p99:.1f} ms" for turn in turns)
         self._say(f"{name}: p99 alone and beside: {said}")
         times = offload_beside.ratio(turns)
-        multiple = f"p99 of a {name}, beside p99 alone"
+        multiple = f"p99 of {name}, beside p99 alone"
         self._figures += [
             Figure(multiple, times, "times") if goal is None else at_most(multiple, times, "times", goal),
-            Figure(f"p99 of a {name}", median([turn.beside_p99 for turn in turns]), "ms"),
+            Figure(f"p99 of {name}", median([turn.beside_p99 for turn in turns]), "ms"),
         ]
 
     def _folder(self, name: str) -> Path:
@@ -224,24 +237,12 @@ class OffloadBench:
         folder.mkdir()
         return folder
 
-    def _say_rates(self, **rates: float) -> None:
-        self._say(", ".join(f"{name.replace('_', ' ')} {rate:,.0f} events/s" for name, rate in rates.items()))
-
     def _say(self, text: str) -> None:
         self._console.print(f"  {text}", style="dim")
 
 
-def _allowing(*places: str) -> Mapping[str, str]:
-    return {"artifacts.allow": json.dumps(places)}
-
-
 def _rates(runs: Sequence[Run]) -> list[float]:
     return [run.events_per_second for run in runs]
-
-
-def _rate(runs: Sequence[Run]) -> float:
-    """Of the last one."""
-    return runs[-1].events_per_second
 
 
 def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:

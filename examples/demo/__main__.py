@@ -30,6 +30,8 @@ IRIS = BUILD / "iris"
 _START_SECONDS = 120.0
 _END_SECONDS = 60.0
 """Deadlines: of the job's start, and of the last outcome after the stream's end."""
+_SCREEN_SECONDS = 0.25
+"""Between two screens: what makes them takes time from what is measured."""
 
 
 def main() -> None:
@@ -92,14 +94,17 @@ def run(started: ExitStack, console: Console, keep: bool) -> bool:
 def _stream(job: WatchedJob, console: Console) -> int:
     """Stream and show it; returns how many events were sent."""
     stop, said = threading.Event(), list[str]()
-    started = time.monotonic()
-    with ThreadPoolExecutor(1) as pool, Live(console=console, refresh_per_second=8) as live:
+    started, shown = time.monotonic(), 0.0
+    with ThreadPoolExecutor(1) as pool, Live(console=console, auto_refresh=False) as live:
         sending = pool.submit(scenario.stream, job.send, IRIS, SECONDS, stop, said)
         try:
             while not sending.done():
                 job.read()
                 elapsed = time.monotonic() - started
-                live.update(screen.live(job.tally, elapsed, job.tally.events / elapsed, said))
+                if elapsed - shown >= _SCREEN_SECONDS:
+                    shown = elapsed
+                    screen_now = screen.live(job.tally, elapsed, job.tally.events / elapsed, said)
+                    live.update(screen_now, refresh=True)
             return sending.result()
         finally:
             stop.set()

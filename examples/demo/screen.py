@@ -93,7 +93,7 @@ def summary(live: Tally, sent: int, committed: Tally) -> RenderableType:
             verdict,
         ),
         Text(
-            f"longest time without a prediction of iris-onnx, over its change to version 2: "
+            f"longest gap in iris-onnx's predictions, over its change to version 2: "
             f"{live.longest_gap_ms['iris-onnx']:.0f} ms"
         ),
         *(Text(f"{status.model} never served: {_short(status.cause)}") for status in failed),
