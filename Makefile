@@ -37,7 +37,7 @@ doctor: ## say what this machine has, and how to get what is missing
 setup: $(HAVE_VENV) $(JAR) $(HAVE_BROKER) $(HAVE_IRIS) $(HAVE_SERVERS) ## make all that the project needs (about 7 minutes, once)
 
 .PHONY: demo
-demo: setup ## score a real stream in four formats, for half a minute; KEEP=1 leaves it running
+demo: setup ## score a real stream in four formats, on a server and in a process, for a minute; KEEP=1 leaves it running
 	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep)
 
 .PHONY: test
@@ -61,7 +61,7 @@ format: $(HAVE_VENV) ## format the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 .PHONY: bench
-bench: setup ## measure throughput, latency, CPU and memory (about 50 minutes); QUICK=1 takes 5
+bench: setup ## measure throughput, latency, CPU and memory (over an hour); QUICK=1 takes minutes
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: soak
