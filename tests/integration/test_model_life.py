@@ -271,7 +271,8 @@ def test_a_version_without_a_word_is_among_the_statuses(
         (1, "active"),
         (2, None),
     ]
-    assert all(set(row) == set(ModelStatus.__struct_fields__) for row in rows)
+    said = {*ModelStatus.__struct_fields__, "execution", "endpoint"}
+    assert all(set(row) == said for row in rows)
     shown = modelstream("models", "status").stdout.splitlines()
     assert shown[-1].split() == ["iris:2", "-"]
 
