@@ -88,6 +88,10 @@ class Service(PredictionServiceServicer):  # type: ignore[misc]  # it has no typ
         )
 
 
+class _RestServer(ThreadingHTTPServer):
+    request_queue_size = 256  # clients that connect at once find room; the default is 5
+
+
 def main() -> None:
     """Serve until the process is ended."""
     port, rest_port, name, folder = sys.argv[1:]
@@ -96,7 +100,7 @@ def main() -> None:
     add_PredictionServiceServicer_to_server(Service(model), server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     handler = type("Handler", (RestHandler,), {"model": model})
-    rest = ThreadingHTTPServer(("127.0.0.1", int(rest_port)), handler)
+    rest = _RestServer(("127.0.0.1", int(rest_port)), handler)
     threading.Thread(target=rest.serve_forever, daemon=True).start()
     server.start()
     server.wait_for_termination()
