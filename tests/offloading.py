@@ -22,13 +22,23 @@ from udfs.records import ModelId
 __all__ = ["E", "LaneByHand", "OffloadingBench"]
 
 
+class MailboxByHand(Mailbox):
+    """Does what a test says when it is waited for."""
+
+    when_waited: Callable[[], None] = staticmethod(lambda: None)
+
+    def wait(self, seconds: float) -> bool:
+        self.when_waited()
+        return super().wait(seconds)
+
+
 class LaneByHand:
     """Stands in for a lane: it answers when a test says so."""
 
     def __init__(self, mailbox: Mailbox, settings: LaneSettings) -> None:
         self.settings = settings
         self.asks: list[Ask] = []
-        self.is_closed = False
+        self.is_ending = False
         self.answer_when_full: Callable[[], None] = lambda: None
         self._mailbox = mailbox
 
@@ -47,7 +57,7 @@ class LaneByHand:
         self._mailbox.put([Answer(ask.ticket, result) for ask in answered])
 
     def close(self) -> None:
-        self.is_closed = True
+        self.is_ending = True
 
 
 DEFAULT = LaneSettings()
@@ -64,9 +74,11 @@ class OffloadingBench(Bench):
     def __init__(
         self, settings: LaneSettings = DEFAULT, before: "OffloadingBench | None" = None, **more: Any
     ) -> None:
-        self.mailbox = Mailbox()
+        self.mailbox = MailboxByHand()
         self.lanes: dict[ModelId, LaneByHand] = {}
         self.lane_settings = settings
+        self.answers_when_full = False
+        """Whether lanes that are made from now on answer when they are full."""
         self.offloaded: set[ModelId] = set() if before is None else set(before.offloaded)
         super().__init__(before=before, mailbox=self.mailbox, wrap=self._wrap, **more)
 
@@ -120,6 +132,8 @@ class OffloadingBench(Bench):
         if model not in self.offloaded:
             return version
         lane = self.lanes[model] = LaneByHand(self.mailbox, self.lane_settings)
+        if self.answers_when_full:
+            lane.answer_when_full = lane.answer
         return version._replace(scorer=OffloadedScorer(cast(Lane, lane)))
 
 

@@ -111,9 +111,12 @@ class Bench:
 
     def update(self, update: ModelUpdate) -> None:
         """Have the subtask follow an update."""
-        turn = self.subtask.on_update(envelope(len(self.topic)), encode_update(update))
+        self.statuses += self.subtask.on_update(*self.record(update)).statuses
+
+    def record(self, update: ModelUpdate) -> tuple[bytes, bytes]:
+        """An update as the next record of the control topic."""
         self.topic.append(update)
-        self.statuses += turn.statuses
+        return envelope(len(self.topic) - 1), encode_update(update)
 
     def publish(
         self,

@@ -84,7 +84,7 @@ class Models(Protocol):
         """The event times at which another version takes over, ascending."""
 
     def note(self, reference: str, model: LoadedModel, at: NDArray[np.int64]) -> None:
-        """Told that a version scored events of some times that name a model."""
+        """Told that a version scored events of some times that name a model; not where they are offloaded."""
 
 
 class Waiting(Protocol):
@@ -156,8 +156,9 @@ def score_values(
             else:
                 members = [events[index] for index in indexes] if len(indexes) < len(events) else events
                 scored = _score_group(members, model, reference)
-                noted = times.at[indexes] if len(indexes) < len(events) else times.at
-                models.note(reference, model, noted)
+                if model.lane is None:
+                    noted = times.at[indexes] if len(indexes) < len(events) else times.at
+                    models.note(reference, model, noted)
             for index, result in zip(indexes, scored, strict=True):
                 results[index] = result
     return results  # type: ignore[return-value]  # every index is in one group or failed above

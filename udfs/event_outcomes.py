@@ -7,7 +7,7 @@ import numpy as np
 
 from udfs.batches import EventBatch, Outcome, OutcomeKind, read_key
 from udfs.engine import Failure, Line, Offloaded, Scored, decode_event, score_values
-from udfs.errors import ModelstreamError, ResolveError
+from udfs.errors import Absence, ModelstreamError, ResolveError
 from udfs.event_times import EventTimes
 from udfs.held import HeldEvent, micro_batches
 from udfs.models.references import ServedReferences
@@ -94,8 +94,15 @@ class EventOutcomes:
                 if not self._waits_behind_offloaded(batch, times, index, outcome):
                     outcomes.append(outcome)
             elif isinstance(result, Offloaded):
+                if self._has_ended(result):
+                    score_again([index])
+                    continue
                 event = HeldEvent(result.reference, value, envelope, time=int(times.at[index]))
-                outcomes += self._offloaded.add(event, result)
+                if self._offloaded.must_wait(event, result):
+                    outcomes += self._offloaded.wait_for_room()
+                    continue
+                refused = self._offloaded.add(event, result)
+                outcomes += [refused] if refused else []
             elif result.reference is None or not isinstance(result.error, ResolveError):
                 model = str(result.model) if result.model else None
                 outcomes.append(dead_letter(value, envelope, result.error, self._limits, now, model))
@@ -142,31 +149,58 @@ class EventOutcomes:
         outcomes = [self._dead(event, why) for event, why in leaving.dead]
         for piece in micro_batches(leaving.ready, *self._max_batch):
             outcomes += self._score_held(piece)
-        self._offloaded.submit()
+            self._offloaded.submit()
         return outcomes
 
     def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
-        times = EventTimes(np.array([event.time for event in events], np.int64), {})
-        scored = score_values([event.value for event in events], self._models, times, self._default_model)
+        """What becomes of events that were held; waits for room where they are scored elsewhere."""
+        scored = self._score_events(events)
         outcomes: list[Outcome] = []
         now_ms = self._now_ms()
-        for event, result in zip(events, scored, strict=True):
-            if isinstance(result, bytes):
-                refused = self._limits.size_error(result, event.envelope)
-                refused = refused or self._limits.timestamp_error(event.envelope, now_ms)
-                if refused is None:
-                    outcome = Outcome(OutcomeKind.PREDICTION, result, event.envelope)
-                    if self._offloaded.keeps_back(event.reference, _key(event)):
-                        self._offloaded.follow(event, outcome)
-                    else:
-                        outcomes.append(outcome)
+        index = 0
+        while index < len(events):
+            event, result = events[index], scored[index]
+            if isinstance(result, Offloaded):
+                if self._has_ended(result):
+                    [scored[index]] = self._score_events([event])
                     continue
-                result = Failure(refused)
-            elif isinstance(result, Offloaded):
-                outcomes += self._offloaded.add(event, result)
-                continue
-            outcomes.append(self._dead(event, result.error))
+                if self._offloaded.must_wait(event, result, is_held=True):
+                    outcomes += self._offloaded.wait_for_room()
+                    continue
+                self._offloaded.add(event, result)
+            elif isinstance(result, Failure):
+                outcomes += self._dead_unless_held(event, result.error)
+            elif refused := self._refused(event, result, now_ms):
+                outcomes.append(self._dead(event, refused))
+            else:
+                outcome = Outcome(OutcomeKind.PREDICTION, result, event.envelope)
+                if self._offloaded.keeps_back(event.reference, _key(event)):
+                    self._offloaded.follow(event, outcome)
+                else:
+                    outcomes.append(outcome)
+            index += 1
         return outcomes
+
+    def _score_events(self, events: Sequence[HeldEvent]) -> list[Scored]:
+        times = EventTimes(np.array([event.time for event in events], np.int64), {})
+        return score_values([event.value for event in events], self._models, times, self._default_model)
+
+    def _has_ended(self, offloaded: Offloaded) -> bool:
+        """Whether a version was let go of since it was found, while room was waited for."""
+        lane = offloaded.model.lane
+        return lane is not None and lane.is_ending
+
+    def _dead_unless_held(self, event: HeldEvent, error: ModelstreamError) -> list[Outcome]:
+        """A dead letter; nothing where the event's model has come to be loaded anew, and it is held again."""
+        if isinstance(error, ResolveError) and error.absence is Absence.LOADING:
+            why = self._waiting.hold(event, error)
+            return [] if why is None else [self._dead(event, why)]
+        return [self._dead(event, error)]
+
+    def _refused(self, event: HeldEvent, prediction: bytes, now_ms: int) -> ModelstreamError | None:
+        """Why the predictions topic would refuse a prediction, None where it would not."""
+        too_large = self._limits.size_error(prediction, event.envelope)
+        return too_large or self._limits.timestamp_error(event.envelope, now_ms)
 
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)

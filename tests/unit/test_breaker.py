@@ -11,14 +11,14 @@ from udfs.offload.breaker import FAULTS_IN_A_ROW, Breaker, Breakers, BreakerStat
 def opened(now: float = 100.0) -> Breaker:
     breaker = Breaker("grpc://127.0.0.1:8081")
     for number in range(FAULTS_IN_A_ROW):
-        breaker.fail(now, f"refused {number}", breaker.admit(now))
+        breaker.fail(now, f"refused {number}", breaker.admit(now), now)
     return breaker
 
 
 def test_a_few_faults_do_not_open_it() -> None:
     breaker = Breaker("e")
     for _ in range(FAULTS_IN_A_ROW - 1):
-        breaker.fail(0, "refused", breaker.admit(0))
+        breaker.fail(0, "refused", breaker.admit(0), 0)
     assert breaker.state is BreakerState.CLOSED
     assert breaker.refusal(0) is None
 
@@ -27,7 +27,7 @@ def test_faults_count_in_a_row_only() -> None:
     breaker = Breaker("e")
     for _ in range(3):
         for _ in range(FAULTS_IN_A_ROW - 1):
-            breaker.fail(0, "refused", breaker.admit(0))
+            breaker.fail(0, "refused", breaker.admit(0), 0)
         breaker.succeed()
     assert breaker.state is BreakerState.CLOSED
 
@@ -74,16 +74,16 @@ def test_pauses_double_up_to_a_bound() -> None:
         assert refusal.retry_after is not None
         pauses.append(refusal.retry_after)
         now += refusal.retry_after
-        breaker.fail(now, "refused", breaker.admit(now))
+        breaker.fail(now, "refused", breaker.admit(now), now)
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
 def test_a_success_resets_the_pause() -> None:
     breaker = opened(0)
-    breaker.fail(1, "refused", breaker.admit(1))
+    breaker.fail(1, "refused", breaker.admit(1), 1)
     breaker.succeed()
     for _ in range(FAULTS_IN_A_ROW):
-        breaker.fail(10, "refused", breaker.admit(10))
+        breaker.fail(10, "refused", breaker.admit(10), 10)
     refusal = breaker.refusal(10)
     assert refusal is not None
     assert refusal.retry_after == 1
@@ -94,9 +94,9 @@ def test_requests_from_before_the_opening_say_nothing_of_the_probe() -> None:
     probe = breaker.admit(1)
     told: list[BreakerState] = []
     breaker.watch(told.append)
-    breaker.fail(1, "one from before", 0)
+    breaker.fail(1, "one from before", 0, 1)
     assert told == []
-    breaker.fail(1, "refused", probe)
+    breaker.fail(1, "refused", probe, 1)
     assert told == [BreakerState.OPEN]
 
 
@@ -105,9 +105,9 @@ def test_a_late_probe_says_nothing_of_the_next() -> None:
     late = breaker.admit(1)
     breaker.succeed()
     for _ in range(FAULTS_IN_A_ROW):
-        breaker.fail(2, "refused", breaker.admit(2))
+        breaker.fail(2, "refused", breaker.admit(2), 2)
     breaker.admit(3)
-    breaker.fail(3, "at last", late)
+    breaker.fail(3, "at last", late, 3)
     assert breaker.state is BreakerState.HALF_OPEN
 
 
@@ -128,7 +128,7 @@ def test_watchers_are_told_of_changes_until_they_leave() -> None:
     watch = told.append
     breaker.watch(watch)
     for _ in range(FAULTS_IN_A_ROW):
-        breaker.fail(0, "refused", breaker.admit(0))
+        breaker.fail(0, "refused", breaker.admit(0), 0)
     breaker.admit(1)
     breaker.unwatch(watch)
     breaker.succeed()
@@ -155,13 +155,29 @@ def test_there_is_never_more_than_one_probe_and_it_always_recovers(steps: list[t
                 asked.pop(0)
                 breaker.succeed()
             elif what == "fail":
-                breaker.fail(now, "refused", asked.pop(0))
+                breaker.fail(now, "refused", asked.pop(0), now)
             else:
                 breaker.abandon(now, asked.pop(0))
         if breaker.state is BreakerState.HALF_OPEN:
             assert sum(probe == max(asked) for probe in asked) == 1
     for probe in asked:
-        breaker.fail(now, "refused", probe)
+        breaker.fail(now, "refused", probe, now)
     breaker.admit(now + 30)
     breaker.succeed()
     assert breaker.state is BreakerState.CLOSED
+
+
+def test_requests_that_one_broken_connection_had_are_one_fault() -> None:
+    breaker = Breaker("test://server")
+    for _ in range(2 * FAULTS_IN_A_ROW):
+        breaker.fail(1.0, "reset", 0, 0.5)
+
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_requests_that_were_sent_after_a_fault_count_again() -> None:
+    breaker = Breaker("test://server")
+    for number in range(FAULTS_IN_A_ROW):
+        breaker.fail(number + 1.0, "reset", 0, float(number))
+
+    assert breaker.state is BreakerState.OPEN

@@ -250,7 +250,7 @@ def test_a_refusal_is_an_answer_of_the_endpoint(fault: Fault) -> None:
 def test_a_cancelled_probe_makes_room_for_another() -> None:
     called = calls(then=hangs)
     for _ in range(FAULTS_IN_A_ROW):
-        called.breaker.fail(-1, "refused", called.breaker.admit(-1))
+        called.breaker.fail(-1, "refused", called.breaker.admit(-1), -1)
 
     async def give_up(caller: Caller) -> None:
         probe = asyncio.create_task(caller.call(["a"], 5, ()))
@@ -281,7 +281,7 @@ def test_opening_is_tried_again_until_it_succeeds() -> None:
 def test_opening_closes_the_breaker() -> None:
     called = Called()
     for _ in range(FAULTS_IN_A_ROW):
-        called.breaker.fail(0, "refused", called.breaker.admit(0))
+        called.breaker.fail(0, "refused", called.breaker.admit(0), 0)
     called.open()
     assert called.breaker.state is BreakerState.CLOSED
 

@@ -9,7 +9,8 @@ from udfs.batches import BatchKind
 from udfs.errors import Fault, OffloadError, ScoreError
 from udfs.held import HeldEvents
 from udfs.missing import MissingPolicies
-from udfs.offload.lane_settings import LaneSettings
+from udfs.models.updates import ActivateModel, RetiredModel, RetireModel
+from udfs.offload.lane_settings import LaneSettings, Overload
 from udfs.records import ModelId
 
 FALLBACK = LaneSettings(fallback=ModelId("m", 1))
@@ -193,9 +194,8 @@ def test_a_full_lane_keeps_the_stream_back_by_default() -> None:
 def test_a_full_lane_makes_dead_letters_where_that_was_chosen() -> None:
     bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="dead-letter"))
     bench.offload()
-    bench.outcomes(far(1, b"a"))
-    bench.outcomes(far(2, b"b"))
-    ((number, said),) = bench.outcomes()
+    bench.outcomes(far(1))
+    ((number, said),) = bench.outcomes(far(2))
     assert number == 2
     assert said.startswith("offload: far:1: too many events wait for it already (max_waiting: 1)")
 
@@ -213,22 +213,70 @@ def test_dead_letters_of_a_full_lane_are_not_left_to_the_fallback() -> None:
     bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="dead-letter", fallback=ModelId("m", 1)))
     bench.loaded(1)
     bench.offload()
-    bench.outcomes(far(1, b"a"), far(2, b"b"))
-    ((_, said),) = bench.outcomes()
+    ((number, said),) = bench.outcomes(far(1), far(2))
+    assert number == 2
     assert said.startswith("offload: far:1: too many events wait")
 
 
 def test_answers_behind_one_that_does_not_come_are_bounded_too() -> None:
     bench = OffloadingBench(LaneSettings(max_waiting=2, in_flight=1, max_batch=2, on_overload="dead-letter"))
     lane = bench.offload()
+    outcomes = []
     for number in range(1, 6):
-        bench.outcomes(far(number))
+        outcomes += bench.outcomes(far(number))
         lane.answer(*range(2, 6))
-    assert in_state(bench) == [1, 2, 3, 4, 5]
+    assert in_state(bench) == [1, 2, 3, 4]
+    assert [number for number, _ in outcomes] == [5]
+
+
+def test_what_a_fallback_scores_behind_one_that_does_not_come_is_bounded_by_waiting() -> None:
+    few = LaneSettings(
+        max_waiting=2, in_flight=1, max_batch=2, on_overload="fallback", fallback=ModelId("m", 1)
+    )
+    bench = OffloadingBench(few)
+    bench.loaded(1)
+    lane = bench.offload()
+    bench.outcomes(far(1), far(2), far(3), far(4))
+    bench.mailbox.when_waited = lane.answer
+    outcomes = bench.outcomes(far(5))
     lane.answer()
-    outcomes = bench.outcomes()
+    outcomes += bench.outcomes()
     assert [number for number, _ in outcomes] == [1, 2, 3, 4, 5]
-    assert outcomes[-1][1].startswith("offload: far:1: too many events wait")
+
+
+@pytest.mark.parametrize("on_overload", ["backpressure", "dead-letter", "fallback"])
+def test_what_was_in_flight_before_a_restart_waits_for_room_whatever_was_chosen(
+    on_overload: Overload,
+) -> None:
+    few = LaneSettings(max_waiting=2, on_overload=on_overload, fallback=ModelId("m", 1))
+    bench = OffloadingBench(LaneSettings())
+    bench.loaded(1)
+    bench.offload()
+    bench.outcomes(*map(far, range(1, 7)))
+    again = OffloadingBench(few, before=bench)
+    again.answers_when_full = True
+    again.loader.finish()
+    outcomes = again.outcomes()
+    again.lanes[ModelId("far", 1)].answer()
+    outcomes += again.outcomes()
+    assert outcomes == [(number, "far:1") for number in range(1, 7)]
+
+
+def test_events_that_wait_for_room_of_a_version_that_ends_go_to_the_next() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=1))
+    lane = bench.offload()
+    bench.offload(2, activate=False)
+
+    def end() -> None:
+        lane.answer()
+        bench.subtask.on_update(*bench.record(ActivateModel(ModelId("far", 2))))
+        bench.subtask.on_update(*bench.record(RetireModel(RetiredModel("far", 1))))
+
+    lane.answer_when_full = end
+    outcomes = bench.outcomes(far(1), far(2))
+    for one in bench.lanes.values():
+        one.answer()
+    assert outcomes + bench.outcomes() == [(1, "far:1"), (2, "far:2")]
 
 
 def test_events_wait_for_a_fallback_that_is_being_loaded() -> None:
@@ -336,7 +384,7 @@ def test_a_version_that_is_gone_closes_its_lane(bench: OffloadingBench, lane: La
     bench.offload(2)
     bench.retire_far(1)
     bench.events()
-    assert lane.is_closed
+    assert lane.is_ending
 
 
 def test_events_wait_for_an_offloaded_version_that_is_being_connected() -> None:

@@ -10,7 +10,8 @@ from enum import IntEnum
 from udfs.errors import Fault, OffloadError
 
 FAULTS_IN_A_ROW = 5
-"""Passing faults, one after the other, that open the breaker."""
+"""Passing faults, one after the other, that open the breaker. Requests that were on their way when another
+failed say nothing new: one broken connection may have had them all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 _PROBE_SECONDS = 0.1
@@ -43,6 +44,7 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self._watchers: list[OnChange] = []
         self._faults = 0
+        self._failed_at = float("-inf")
         self._last_fault = ""
         self._opened_at = 0.0
         self._ends_at = 0.0
@@ -93,15 +95,18 @@ class Breaker:
         self._pause = FIRST_PAUSE_SECONDS
         self._become(BreakerState.CLOSED)
 
-    def fail(self, now: float, fault: str, probe: int) -> None:
+    def fail(self, now: float, fault: str, probe: int, sent_at: float) -> None:
         """A request met a passing fault.
 
         Args:
             now: seconds.
             fault: the error's text.
             probe: what `admit` returned for it.
+            sent_at: seconds, when it was sent.
         """
-        self._faults += 1
+        if sent_at >= self._failed_at:
+            self._faults += 1
+            self._failed_at = now
         self._last_fault = fault
         if self.state is BreakerState.CLOSED and self._faults >= FAULTS_IN_A_ROW:
             self._opened_at = now

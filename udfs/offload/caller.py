@@ -180,7 +180,7 @@ class Caller:
             now = self._clock()
             if error.fault is Fault.PASSING:
                 self._counts.timeouts += now >= ends_at - _SOON_SECONDS
-                self._breaker.fail(now, str(error), probe)
+                self._breaker.fail(now, str(error), probe, started)
             else:
                 self._breaker.succeed()
             raise

@@ -66,6 +66,8 @@ class Lane:
         self._opening: asyncio.Task[object] | None = None
         self._beside = 0
         self._is_closing = self._is_closed = False
+        self.is_ending = False
+        """Whether `close` was called: nothing should be handed in any more."""
         counts.breaker_state = breaker.state
         breaker.watch(self._breaker_changed)
 
@@ -80,13 +82,14 @@ class Lane:
         return len(self._waiting)
 
     def has_room(self, size: int, records: int = 1) -> bool:
-        """Whether more records may wait. From the model thread.
+        """Whether more may wait, beside what the free slots of the window take. From the model thread.
 
         Args:
             size: bytes of all of them.
             records: how many.
         """
-        return self._waiting.has_room(size, records)
+        free = self._settings.in_flight - len(self._slots)
+        return self._waiting.has_room(size, records, free * self._most())
 
     def submit(self, asks: Sequence[Ask]) -> None:
         """Hand in records. From the model thread; each gets one answer in the mailbox, whatever happens."""
@@ -133,6 +136,7 @@ class Lane:
 
         The loop must be closed after it.
         """
+        self.is_ending = True
         try:
             self._loop.call_soon(self._begin_to_close)
         except LoopClosedError:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
+import numpy as np
+
 from udfs.batches import Outcome, OutcomeKind, decode_envelope
 from udfs.engine import LoadedModel, Offloaded, encode_result, score_inputs
 from udfs.errors import Absence, Fault, ModelstreamError, OffloadError, ResolveError, ScoreError
@@ -55,6 +57,8 @@ class OffloadedEvents:
         self._in_flight = InFlightEvents()
         self._new: dict[Lane, _New] = {}
         """What is to be handed to lanes."""
+        self._noted: dict[tuple[str, int], tuple[LoadedModel, list[int]]] = {}
+        """The times of the events that versions were asked for, by what these name and the version."""
         self._refused: _Unanswered = []
         """What found no room."""
         self._waiting: dict[str, _Unanswered] = {}
@@ -83,29 +87,59 @@ class OffloadedEvents:
         one.outcome = outcome
         self._in_flight.enter(one, None)
 
-    def add(self, event: HeldEvent, offloaded: Offloaded) -> list[Outcome]:
-        """Have an event scored; the lanes get what was added in `submit`.
+    def must_wait(self, event: HeldEvent, offloaded: Offloaded, *, is_held: bool = False) -> bool:
+        """Whether an event waits for room, and the stream with it.
+
+        Args:
+            event: the event.
+            offloaded: who is to score it.
+            is_held: whether it was taken in before: then there is no other way for it.
+        """
+        lane = _lane_of(offloaded)
+        if self._has_room(lane, len(event.value)):
+            return False
+        on_overload = lane.settings.on_overload
+        # What a fallback scores keeps its place in its line, so that is bounded too.
+        is_full = on_overload == "fallback" and self._in_flight.count_of(lane) >= _most_of(lane)
+        return is_held or is_full or on_overload == "backpressure"
+
+    def wait_for_room(self) -> list[Outcome]:
+        """Wait for room, for a moment at most; what came of others meanwhile.
+
+        A lane may have ended meanwhile: whoever waited asks anew who scores its event.
+        """
+        self.submit()
+        outcomes = self.collect()
+        if not outcomes:
+            self.wait()
+            outcomes = self.collect()
+        return outcomes
+
+    def add(self, event: HeldEvent, offloaded: Offloaded) -> Outcome | None:
+        """Have an event scored that need not wait for room; the lanes get what was added in `submit`.
 
         Returns:
-            What came of others, where it had to be waited for room.
+            Its dead letter, where there is no room and that was chosen.
         """
-        lane = offloaded.model.lane
-        assert lane is not None  # the version is offloaded
-        outcomes: list[Outcome] = []
+        lane = _lane_of(offloaded)
         one = InFlightEvent(event, offloaded)
         if not self._has_room(lane, len(event.value)):
-            if lane.settings.on_overload != "backpressure":
-                self._in_flight.enter(one, lane)
-                self._refused.append((one, _overloaded(offloaded.model, lane)))
-                return outcomes
-            outcomes += self._wait_for_room(lane, len(event.value))
+            error = _overloaded(offloaded.model, lane)
+            if lane.settings.on_overload == "dead-letter":
+                self._models.note_absent(event.reference, one.time)
+                return self._dead(one, error, one.model, self._clock())
+            self._note(one, offloaded.model)
+            self._in_flight.enter(one, lane)
+            self._refused.append((one, error))
+            return None
+        self._note(one, offloaded.model)
         new = self._new.get(lane)
         if new is None:
             new = self._new[lane] = _New([], [0])
         ticket = self._in_flight.enter(one, lane)
         new.asks.append(Ask(ticket, offloaded.data, len(event.value), _trace_of(event.envelope)))
         new.size[0] += len(event.value)
-        return outcomes
+        return None
 
     def submit(self) -> None:
         """Hand to the lanes what was added since."""
@@ -115,6 +149,9 @@ class OffloadedEvents:
                     self._models.serve_itself(str(lane.settings.fallback), -1)
             lane.submit(new.asks)
         self._new.clear()
+        for (reference, _), (model, times) in self._noted.items():
+            self._models.note(reference, model, np.array(times, np.int64))
+        self._noted.clear()
 
     def wait(self) -> None:
         """Wait for an answer, for a moment at most, and take over what was loaded meanwhile."""
@@ -130,7 +167,7 @@ class OffloadedEvents:
         ended: list[InFlightEvent] = []
         unanswered: dict[str, _Unanswered] = defaultdict(list, self._waiting)
         for one, error in self._refused:
-            self._sort(one, error, _fallback_of_refused(one), unanswered, ended, now)
+            self._sort(one, error, _fallback_of(one, error), unanswered, ended, now)
         for answer in answers:
             one = self._in_flight[answer.ticket]
             self._sort(one, answer.result, _fallback_of(one, answer.result), unanswered, ended, now)
@@ -143,19 +180,19 @@ class OffloadedEvents:
         """Everything in flight, as the state keeps it: after a restart these are events that are held."""
         return self._in_flight.encode()
 
+    def _note(self, one: InFlightEvent, model: LoadedModel) -> None:
+        key = one.event.reference, id(model)
+        noted = self._noted.get(key)
+        if noted is None:
+            noted = self._noted[key] = (model, [])
+        noted[1].append(one.time)
+
     def _has_room(self, lane: Lane, size: int) -> bool:
         """Whether a lane takes one more event: of what waits there, and of all that has not left yet."""
-        settings, new = lane.settings, self._new.get(lane, _NOTHING_NEW)
-        most = settings.max_waiting + settings.in_flight * settings.max_batch
-        return self._in_flight.count_of(lane) < most and lane.has_room(new.size[0] + size, len(new.asks) + 1)
-
-    def _wait_for_room(self, lane: Lane, size: int) -> list[Outcome]:
-        self.submit()
-        outcomes = self.collect()
-        while not self._has_room(lane, size):
-            self.wait()
-            outcomes += self.collect()
-        return outcomes
+        new = self._new.get(lane, _NOTHING_NEW)
+        if self._in_flight.count_of(lane) >= _most_of(lane):
+            return False
+        return lane.has_room(new.size[0] + size, len(new.asks) + 1)
 
     def _sort(
         self,
@@ -242,10 +279,15 @@ def _fallback_of(one: InFlightEvent, result: JsonValue | ModelstreamError) -> st
     return None if lane.settings.fallback is None else str(lane.settings.fallback)
 
 
-def _fallback_of_refused(one: InFlightEvent) -> str | None:
-    """The version that is to answer in place of one that has no room, where that was chosen."""
-    lane = None if one.model is None else one.model.lane
-    return str(lane.settings.fallback) if lane and lane.settings.on_overload == "fallback" else None
+def _lane_of(offloaded: Offloaded) -> Lane:
+    lane = offloaded.model.lane
+    assert lane is not None  # the version is offloaded
+    return lane
+
+
+def _most_of(lane: Lane) -> int:
+    """Most events of a lane that have not left yet."""
+    return lane.settings.max_waiting + lane.settings.in_flight * lane.settings.max_batch
 
 
 def _overloaded(model: LoadedModel, lane: Lane) -> OffloadError:

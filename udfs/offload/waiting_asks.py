@@ -45,10 +45,16 @@ class WaitingAsks:
         """How many wait or were announced."""
         return self._announced - self._taken
 
-    def has_room(self, size: int, records: int) -> bool:
-        """Whether more may wait: so many bytes in so many records. One may where no other does."""
+    def has_room(self, size: int, records: int, sent_soon: int = 0) -> bool:
+        """Whether more may wait. One may where no other does.
+
+        Args:
+            size: bytes of all of them.
+            records: how many.
+            sent_soon: how many of what waits need not wait.
+        """
         waiting = self._announced - self._taken
-        if waiting + records > self._most:
+        if waiting + records > self._most + sent_soon:
             return False
         return waiting + records == 1 or (
             self._announced_bytes - self._taken_bytes + size <= MOST_WAITING_BYTES
