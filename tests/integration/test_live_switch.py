@@ -2,11 +2,8 @@
 
 import json
 import subprocess
-import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,12 +15,13 @@ from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
 from devtools.processes import kill, start
-from devtools.topics import create_topic, read_all, send, topics_named
+from devtools.topics import create_topic, read_all, topics_named
 from examples.iris import train
 from jobs.config import TopicsConfig
 from tests.integration.command_line import CommandLine
-from tests.integration.records import FIELDS, SETOSA
+from tests.integration.records import FIELDS
 from tests.integration.scoring_job import create_roomy_topics, job_command
+from tests.integration.streams import Stream
 from tests.waiting import wait_until
 
 SETTINGS = {"checkpoints.interval": "300ms", "missing_model.hold": "1min"}
@@ -31,41 +29,6 @@ AHEAD_MS = 3000
 """From a rollback to the event time that it names."""
 LATE_EVENTS = 100
 """Events that a last activation comes too late for."""
-
-
-class Stream:
-    """Sends events of the time of day, until it is told to end."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.sent = 0
-        self._bootstrap = bootstrap
-        self._topic = topic
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        over = threading.Event()
-
-        def work() -> None:
-            while not over.wait(0.05):
-                self.send(int(time.time() * 1000))
-
-        thread = threading.Thread(target=work, name="stream")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def send(self, at: int) -> None:
-        numbers = range(self.sent, self.sent + 10)
-        values = [json.dumps({"id": one, "model": "iris", "data": SETOSA}).encode() for one in numbers]
-        records = [
-            Record(value, b"key-%d" % (number % 7), (), at)
-            for number, value in zip(numbers, values, strict=True)
-        ]
-        send(self._bootstrap, self._topic, records)
-        self.sent += len(numbers)
 
 
 @dataclass(frozen=True)

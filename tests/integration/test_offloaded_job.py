@@ -2,9 +2,6 @@
 
 import json
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -16,55 +13,20 @@ from connectors.client import Record
 from devtools import ROOT, model_servers
 from devtools.broker import Broker
 from devtools.processes import kill, start
-from devtools.topics import read_all, send, topics_named
+from devtools.topics import read_all, topics_named
 from examples.iris import train
 from tests.integration.command_line import CommandLine
-from tests.integration.records import FIELDS, SETOSA
+from tests.integration.records import FIELDS
 from tests.integration.scoring_job import create_roomy_topics, job_command
+from tests.integration.streams import KEYS, Stream
 from tests.waiting import wait_until
 
-KEYS = 7
 PLACES = {
     "inline": ("onnx",),
     "offloaded": ("onnx", "--execution", "offload"),
     "remote": ("open-inference",),
 }
 """Where the versions of `moving` are scored, in their order, and what says so."""
-
-
-class Stream:
-    """Sends events of two models, until it is told to end."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self.sent = 0
-        self._bootstrap = bootstrap
-        self._topic = topic
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        over = threading.Event()
-
-        def work() -> None:
-            while not over.wait(0.02):
-                self.send("moving")
-                self.send("staying")
-
-        thread = threading.Thread(target=work, name="stream")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def send(self, model: str, count: int = 5) -> None:
-        numbers = range(self.sent, self.sent + count)
-        values = [json.dumps({"id": number, "model": model, "data": SETOSA}).encode() for number in numbers]
-        records = [
-            Record(value, b"key-%d" % (number % KEYS)) for number, value in zip(numbers, values, strict=True)
-        ]
-        send(self._bootstrap, self._topic, records)
-        self.sent += count
 
 
 @dataclass(frozen=True)
@@ -93,7 +55,7 @@ def moved(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pyte
     topics = topics_named(job)
     create_roomy_topics(broker.bootstrap, topics)
     modelstream = CommandLine(broker.bootstrap, topics, job)
-    stream = Stream(broker.bootstrap, topics.events)
+    stream = Stream(broker.bootstrap, topics.events, ("moving", "staying"), batch=5)
     with model_servers.mlserver(tmp_path_factory.mktemp("mlserver")) as server:
         process = start(
             job_command(
