@@ -243,11 +243,16 @@ class Cluster:
         Raises:
             LookupError: there is none.
         """
-        for task_manager in self.task_manager_pids():
-            for process in psutil.Process(task_manager).children(recursive=True):
-                if "beam_boot" in " ".join(process.cmdline()):
-                    return process
-        raise LookupError("no TaskManager has a Python worker")
+        found = [
+            process
+            for task_manager in self.task_manager_pids()
+            for process in psutil.Process(task_manager).children(recursive=True)
+            if "beam_boot" in _command_of(process)
+        ]
+        if not found:
+            raise LookupError("no TaskManager has a Python worker")
+        # One of an earlier attempt may still be about to end.
+        return max(found, key=psutil.Process.create_time)
 
     def kill_python_worker(self) -> None:
         """End a Python worker of a TaskManager that lives as a crash would (``execution: process``).
@@ -352,3 +357,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def _command_of(process: psutil.Process) -> str:
+    """A process's command line; empty where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""

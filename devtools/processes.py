@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -65,6 +65,13 @@ def stop(process: subprocess.Popen[bytes], patience: float = 15.0) -> None:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """End a process at once, as a crash would (SIGKILL)."""
     process.kill()
+    process.wait()
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """End a process at once, and all that it started and left: a JVM that hangs while it exits, say."""
+    with suppress(ProcessLookupError):  # nobody is left
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devtools.broker import Broker
 from devtools.topics import create_job_topics, topics_named
@@ -16,12 +17,26 @@ MakeTopics = Callable[..., TopicsConfig]
 """``topics(partitions=1, configs=None)``: see the fixture."""
 
 
+# A slow machine needs longer than the 200 ms that an example has by default, and to draw it.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
+
+_SLOW = [Path(__file__).parent / name for name in ("integration", "cluster")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with real servers, jobs and clusters 15 minutes, where they have no limit of their own."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None and any(map(item.path.is_relative_to, _SLOW)):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_process_is_left() -> Iterator[None]:
     """A test session ends with the child processes it began with."""
     before = _children()
     yield
-    wait_until(lambda: _children() <= before, 15, "the end of every process that a test started")
+    wait_until(lambda: _children() <= before, 60, "the end of every process that a test started")
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(server: HttpStandIn) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 5.0  # connections that are kept open must not outlive the test
+        timeout = 60.0  # connections that are kept open must not outlive the tests
 
         def _do(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}

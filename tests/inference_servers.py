@@ -97,12 +97,16 @@ def score(url: str, /, *records: JsonValue, **options: JsonValue) -> list[JsonVa
     async def run() -> list[JsonValue | ScoreError]:
         remote = connected(url, **options)
         try:
-            await remote.open(10)
-            return list(await remote.score(records, 10, ()))
+            await remote.open(60)
+            return list(await remote.score(records, 60, ()))
         finally:
             await remote.close()
 
     return asyncio.run(run())
+
+
+class _RoomyServer(ThreadingHTTPServer):
+    request_queue_size = 256  # clients that connect at once find room; the default is 5
 
 
 @contextmanager
@@ -129,7 +133,7 @@ def json_stand_in(answer: Any, metadata: Any) -> Iterator[tuple[str, list[tuple[
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _RoomyServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

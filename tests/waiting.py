@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 def wait_until(
     condition: Callable[[], T],
-    deadline: float = 30.0,
+    deadline: float = 60.0,
     what: str = "the condition",
     *,
     pause: float = 0.05,

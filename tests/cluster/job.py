@@ -133,7 +133,7 @@ class ScoringJob:
         """All that was said of models."""
         return [_status(one) for one in self._client.read_to_end(self.topics.model_status)]
 
-    def predicted(self, numbers: Iterable[int], deadline: float = 60) -> dict[int, Prediction]:
+    def predicted(self, numbers: Iterable[int], deadline: float = 120) -> dict[int, Prediction]:
         """Wait until these events have their predictions, and give those, by id."""
         wanted = set(numbers)
         found: dict[int, Prediction] = {}
@@ -148,13 +148,13 @@ class ScoringJob:
         return found
 
     def said_after(
-        self, act: Callable[[], None], wanted: Callable[[ModelStatus], bool], deadline: float = 90
+        self, act: Callable[[], None], wanted: Callable[[ModelStatus], bool], deadline: float = 180
     ) -> ModelStatus:
         """Do something, and give a model status that is said after, as soon as it is there."""
         statuses = self._follow(self.topics.model_status, deadline, lambda: "the status", act)
         return next(status for status in map(_status, statuses) if wanted(status))
 
-    def scores_on(self, stream: "Stream", deadline: float = 120) -> int:
+    def scores_on(self, stream: "Stream", deadline: float = 240) -> int:
         """Wait until all that was sent so far has its outcome, and more; returns how many that was."""
         sent, missing = 0, set[int]()
 
@@ -191,18 +191,18 @@ class ScoringJob:
             said: Mapping[str, Mapping[str, Any]] = self.cluster.get(f"/jobs/{submitted}/savepoints/{asked}")
             return said.get("operation")
 
-        operation = wait_until(answer, 120, "the savepoint") or {}
+        operation = wait_until(answer, 180, "the savepoint") or {}
         if "failure-cause" in operation:
             raise ProcessError(f"no savepoint: {operation['failure-cause']}")
-        wait_until(lambda: self.cluster.state(submitted) == "FINISHED", 60, "the end of the job")
+        wait_until(lambda: self.cluster.state(submitted) == "FINISHED", 120, "the end of the job")
         return str(operation["location"])
 
     def cancel(self, submitted: str) -> None:
         """Cancel it and wait until it has ended."""
         self.cluster.cancel(submitted)
-        wait_until(lambda: self.cluster.state(submitted) == "CANCELED", 60, "the end of the job")
+        wait_until(lambda: self.cluster.state(submitted) == "CANCELED", 120, "the end of the job")
 
-    def said(self, wanted: Callable[[ModelStatus], bool], deadline: float = 90) -> ModelStatus:
+    def said(self, wanted: Callable[[ModelStatus], bool], deadline: float = 180) -> ModelStatus:
         """Wait for a model status, and give it."""
         return next(status for status in self.follow_statuses(deadline) if wanted(status))
 

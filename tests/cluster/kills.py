@@ -105,17 +105,20 @@ class Run:
     def kill_in_a_switch(self) -> None:
         """Kill a TaskManager between an activation and the first event that is of its time."""
         after, before = (one.model for one in self.published[-2:])
-        first = self.stream.sent
-        with self._recovery():
-            at = time.time_ns() // 1_000_000 + SWITCH_MS
-            self.job.publish(ActivateModel(after, effective_from=at))
-            moment = at - self._random.uniform(0, SWITCH_MS)
-            wait_until(lambda: time.time_ns() / 1e6 >= moment, 10, "the moment", pause=0.001)
-            self._kill_task_manager()
-            is_in_time = time.time_ns() / 1e6 < at
-        self._note("switch", hit=is_in_time)
-        end = self.job.scores_on(self.stream)
-        self.switches.append(Switch(at, before, after, range(first, end)))
+        for _ in range(TRIES):
+            first = self.stream.sent
+            with self._recovery():
+                at = time.time_ns() // 1_000_000 + SWITCH_MS
+                self.job.publish(ActivateModel(after, effective_from=at))
+                moment = at - self._random.uniform(0, SWITCH_MS)
+                _wait_for(moment)
+                self._kill_task_manager()
+                is_in_time = time.time_ns() / 1e6 < at
+            end = self.job.scores_on(self.stream)
+            self.switches.append(Switch(at, before, after, range(first, end)))
+            if self._note("switch", hit=is_in_time):
+                break
+            after, before = before, after
 
     def kill_in_a_checkpoint(self) -> None:
         """Kill a TaskManager while a checkpoint is in progress, which then fails."""
@@ -138,14 +141,14 @@ class Run:
         self._broker.kill()
         self._broker.restart()
         sent = self.stream.sent
-        wait_until(lambda: self.stream.sent > sent, 60, "the stream")
+        wait_until(lambda: self.stream.sent > sent, 120, "the stream")
         self.job.scores_on(self.stream)
         self._note("broker", hit=True)
 
     def _after_a_moment(self) -> None:
         """Let a random number of events pass."""
         sent = self.stream.sent + self._random.randrange(2000)
-        wait_until(lambda: self.stream.sent > sent, 60, "the stream")
+        wait_until(lambda: self.stream.sent > sent, 120, "the stream")
 
     def _kill_task_manager(self) -> None:
         self.job.cluster.kill_task_manager(self._random.randrange(2))
@@ -163,7 +166,7 @@ class Run:
 
     def _serves(self, parallelism: int, attempt: int) -> None:
         for subtask in range(parallelism):
-            self.job.said(partial(_is_active, self._since, attempt, subtask), deadline=180)
+            self.job.said(partial(_is_active, self._since, attempt, subtask), deadline=300)
 
     def _said_of(self, model: ModelId, status: str) -> list[ModelStatus]:
         return [
@@ -183,7 +186,7 @@ class Run:
         def running() -> list[int]:
             return [number for number, status in self._checkpoints().items() if status == "IN_PROGRESS"]
 
-        return max(wait_until(running, 30, "a checkpoint", pause=0))
+        return max(wait_until(running, what="a checkpoint", pause=0))
 
     def _checkpoints(self) -> dict[int, str]:
         """The newest checkpoints of the job, and what became of them."""
@@ -194,6 +197,11 @@ class Run:
 def _is_active(since: str, attempt: int, subtask: int, said: ModelStatus) -> bool:
     is_so = (said.model.name, said.status, said.subtask) == ("iris", "active", subtask)
     return is_so and said.attempt >= attempt and said.at > since
+
+
+def _wait_for(moment: float) -> None:
+    """Wait for a time of day: ms since 1970."""
+    wait_until(lambda: time.time_ns() / 1e6 >= moment, what="the moment", pause=0.001)
 
 
 def _now() -> str:

@@ -57,7 +57,7 @@ def submitted(cluster: Cluster, job: Path, *arguments: str) -> Iterator[str]:
             lambda: (
                 cluster.state(number) == "FINISHED" or cluster.get(failures)["exceptionHistory"]["entries"]
             ),
-            90,
+            180,
             "the end of the job",
         )
         assert cluster.state(number) == "FINISHED", cluster.get(failures)
@@ -68,8 +68,8 @@ def submitted(cluster: Cluster, job: Path, *arguments: str) -> Iterator[str]:
 
 def test_python_runs_in_a_process_beside_the_task_manager(cluster: Cluster, counting: Path) -> None:
     with submitted(cluster, counting, "process", "0.2", "20"):
-        wait_until(cluster.python_workers, 60, "a Python worker")
-    wait_until(lambda: not cluster.python_workers(), 30, "the end of the Python workers")
+        wait_until(cluster.python_workers, 120, "a Python worker")
+    wait_until(lambda: not cluster.python_workers(), 60, "the end of the Python workers")
 
 
 def test_python_runs_inside_the_task_manager_also_for_a_second_job(cluster: Cluster, counting: Path) -> None:
@@ -81,16 +81,16 @@ def test_python_runs_inside_the_task_manager_also_for_a_second_job(cluster: Clus
 
 def test_a_stopped_job_leaves_a_savepoint(cluster: Cluster, counting: Path) -> None:
     job = cluster.run(counting, ENDLESS)
-    wait_until(lambda: cluster.running(job), 60, "the start of the job")
+    wait_until(lambda: cluster.running(job), 120, "the start of the job")
     savepoint = cluster.stop_job(job)
     assert (Path(savepoint.removeprefix("file:")) / "_metadata").is_file()
 
 
 def test_a_cancelled_job_ends(cluster: Cluster, counting: Path) -> None:
     job = cluster.run(counting, ENDLESS)
-    wait_until(lambda: cluster.running(job), 60, "the start of the job")
+    wait_until(lambda: cluster.running(job), 120, "the start of the job")
     cluster.cancel(job)
-    wait_until(lambda: cluster.state(job) == "CANCELED", 30, "the end of the job")
+    wait_until(lambda: cluster.state(job) == "CANCELED", 60, "the end of the job")
 
 
 def test_a_job_that_cannot_be_submitted_shows_what_flink_said(cluster: Cluster, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_killed_task_manager_is_replaced_and_nothing_is_left(tmp_path: Path) -
 def test_workers_orphaned_by_a_kill_end_with_the_cluster(tmp_path: Path, counting: Path) -> None:
     with Cluster.start(tmp_path) as own:
         job = own.run(counting, ENDLESS)
-        wait_until(lambda: own.running(job), 60, "the start of the job")
+        wait_until(lambda: own.running(job), 120, "the start of the job")
         own.kill_task_manager()
         orphans = own.python_workers()
         assert orphans

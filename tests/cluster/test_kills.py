@@ -155,7 +155,7 @@ def _end(run: Run, left: set[str]) -> Ended:
     job = run.job
     sent = {number: key_of(number, "iris") for number in (*range(run.stream.sent), BROKEN)}
     sent.update({number: key_of(number, "late") for number in HELD})
-    wait_until(lambda: len({one.event for one in job.outcomes()}) >= len(sent), 180, "the outcomes", pause=2)
+    wait_until(lambda: len({one.event for one in job.outcomes()}) >= len(sent), 300, "the outcomes", pause=2)
     late = [said for said in job.statuses() if said.status == "late"]
     changed = any(letter.header(CHANGED) for letter in job.dead_letters())
     artifacts = {one.artifact.sha256 for one in run.published if one.artifact is not None}
@@ -190,7 +190,7 @@ def test_changed_code_goes_on_from_a_savepoint(ended: Ended) -> None:
 
 def test_no_process_outlives_the_kills(ended: Ended) -> None:
     cluster = ended.run.job.cluster
-    wait_until(lambda: not cluster.orphans(), 30, "the end of what the dead had started")
+    wait_until(lambda: not cluster.orphans(), what="the end of what the dead had started")
 
 
 def test_kills_leave_nothing_in_the_temporary_folder(ended: Ended) -> None:

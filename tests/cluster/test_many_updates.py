@@ -128,7 +128,7 @@ class Updates:
 
     def follow_each(self, versions: Sequence[int]) -> None:
         """Publish each when the one before is active, or has failed."""
-        statuses = self._job.follow_statuses(deadline=60 + 10 * len(versions))
+        statuses = self._job.follow_statuses(deadline=180 + 10 * len(versions))
         for version in versions:
             self.publish(version)
             next(s for s in statuses if s.model.version == version and s.status in ("active", "failed"))
@@ -157,13 +157,13 @@ def test_every_update_is_followed(updated: Updated) -> None:
 
 
 def test_every_event_is_scored(updated: Updated) -> None:
-    updated.job.predicted(range(updated.sent), deadline=120)
+    updated.job.predicted(range(updated.sent), deadline=180)
 
     assert updated.job.dead_letters() == []
 
 
 def test_versions_that_nothing_needs_are_closed(updated: Updated) -> None:
-    wait_until(lambda: len(updated.loaded()) <= LOADED, 30, "the end of old versions")
+    wait_until(lambda: len(updated.loaded()) <= LOADED, 60, "the end of old versions")
 
 
 def test_the_process_that_scores_lives_through_all_updates(updated: Updated) -> None:

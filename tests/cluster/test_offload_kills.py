@@ -19,7 +19,7 @@ from devtools.cluster import Cluster
 from devtools.model_servers import InferenceServer
 from examples.iris import train
 from tests.cluster.job import ScoringJob, Stream, key_of, lives
-from tests.cluster.kills import REMEMBERS_CHECKPOINTS, Run
+from tests.cluster.kills import REMEMBERS_CHECKPOINTS, TRIES, Run
 from tests.cluster.models import FLOWERS, flower, offline
 from tests.cluster.package import Package
 from tests.cluster.verify import Findings, Outcome, Version, verify
@@ -34,7 +34,7 @@ from udfs.models.updates import PublishModel
 from udfs.records import ModelId
 
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     # kafka-python leaves the sockets of a broker that is away to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
@@ -43,7 +43,7 @@ DELAY = 0.1
 HEAVY = heavy("heavy", train.FIELDS, rounds=300)
 """Busy with one batch after the other: so are its workers."""
 ASKED = {"model": "iris", "outputs": "predict", "fields": ",".join(train.FIELDS)}
-LANE = {"deadline": 15, "attempts": 100, "max_waiting": 200}
+LANE = {"deadline": 30, "attempts": 100, "max_waiting": 200}
 
 
 class OffloadingJob(ScoringJob):
@@ -85,21 +85,29 @@ class OffloadRun(Run):
 
     def kill_in_a_checkpoint_behind(self, proxy: FaultyProxy) -> None:
         """Kill a TaskManager while a barrier waits, behind events for which a server has no room."""
-        with self._recovery():
-            before, proxy.fault = proxy.fault, Hang()
-            number = wait_until(self._stuck_checkpoint, 60, "a checkpoint that waits")
-            self._kill_task_manager()
-            proxy.fault = before
-        self._note("checkpoint", hit=self._checkpoints().get(number or 0) == "FAILED")
+        for _ in range(TRIES):
+            with self._recovery():
+                before, proxy.fault = proxy.fault, Hang()
+                number = wait_until(self._stuck_checkpoint, what="a checkpoint that waits")
+                self._kill_task_manager()
+                proxy.fault = before
+            if self._note("checkpoint", hit=self._checkpoints().get(number or 0) == "FAILED"):
+                break
 
     def kill_worker(self) -> None:
         """Kill a process that scores for the job, and wait for another and for its events."""
         self._after_a_moment()
+        self._both_workers()
         worker = workers(self.job.cluster)[0]
         worker.kill()
-        wait_until(lambda: not lives(worker) and len(workers(self.job.cluster)) == 2, 60, "another worker")
+        wait_until(lambda: not lives(worker), what="the end of the worker")
+        self._both_workers()
         self.job.scores_on(self.stream)
         self._note("worker", hit=True)
+
+    def _both_workers(self) -> None:
+        """Wait until each subtask has its worker."""
+        wait_until(lambda: len(workers(self.job.cluster)) == 2, 120, "both workers")
 
     def _stuck_checkpoint(self) -> int | None:
         """The number of a checkpoint that is in progress for a second."""
@@ -204,7 +212,7 @@ def _live(run: OffloadRun, code: Package, proxy: FaultyProxy, versions: Mapping[
             run.kill_python_worker()
         job.scores_on(stream)
     sent = {number: key_of(number, model_of(number)) for number in range(stream.sent)}
-    wait_until(lambda: len({one.event for one in job.outcomes()}) >= len(sent), 180, "the outcomes", pause=2)
+    wait_until(lambda: len({one.event for one in job.outcomes()}) >= len(sent), 300, "the outcomes", pause=2)
     run.stop()
     over = Ended(run, sent, job.outcomes(), versions, rescaled, workers(job.cluster))
     sys.stdout.write(
@@ -247,8 +255,8 @@ def test_every_kind_of_kill_hits(ended: Ended) -> None:
 
 def test_no_process_outlives_the_kills(ended: Ended) -> None:
     cluster = ended.run.job.cluster
-    wait_until(lambda: not cluster.orphans(), 30, "the end of what the dead had started")
+    wait_until(lambda: not cluster.orphans(), what="the end of what the dead had started")
 
 
 def test_no_worker_outlives_its_job(ended: Ended) -> None:
-    wait_until(lambda: not any(map(lives, ended.left)), 30, "the end of the workers")
+    wait_until(lambda: not any(map(lives, ended.left)), what="the end of the workers")

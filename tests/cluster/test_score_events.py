@@ -115,7 +115,7 @@ def killed(job: ScoringJob, started: Life, models: dict[str, PublishModel]) -> K
     for model, numbers in HELD.items():
         job.send(numbers, model)
     checkpoints = job.cluster.checkpoints(started.id)
-    wait_until(lambda: job.cluster.checkpoints(started.id) > checkpoints + 1, 60, "a checkpoint")
+    wait_until(lambda: job.cluster.checkpoints(started.id) > checkpoints + 1, 120, "a checkpoint")
     helpers = job.cluster.python_workers()
     with stream(job, started):
         job.predicted(range(started.sent, started.sent + 500))
@@ -170,7 +170,7 @@ def test_what_was_held_outlives_a_kill_until_its_model_comes(job: ScoringJob) ->
 
 def test_no_process_outlives_a_killed_task_manager(killed: Killed) -> None:
     assert killed.helpers
-    wait_until(lambda: not any(map(lives, killed.helpers)), 30, "the end of the TaskManager's processes")
+    wait_until(lambda: not any(map(lives, killed.helpers)), 60, "the end of the TaskManager's processes")
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def cancelled(job: ScoringJob, single: Life) -> Cancelled:
 
 def test_no_process_outlives_a_cancelled_job(job: ScoringJob, cancelled: Cancelled) -> None:
     assert cancelled.helpers
-    wait_until(lambda: not job.cluster.python_workers(), 30, "the end of the job's processes")
+    wait_until(lambda: not job.cluster.python_workers(), 60, "the end of the job's processes")
 
 
 def test_a_cancelled_job_keeps_its_checkpoints(cancelled: Cancelled) -> None:
@@ -338,20 +338,20 @@ def test_a_worker_runs_in_the_environment_that_was_shipped(job: ScoringJob) -> N
     def programs() -> list[str]:
         return [program for worker in job.cluster.python_workers() for program in worker.cmdline()[:1]]
 
-    wait_until(lambda: "venv.zip/venv/bin/python" in programs(), 60, "the worker")
+    wait_until(lambda: "venv.zip/venv/bin/python" in programs(), 120, "the worker")
 
 
 def test_changed_code_runs_or_is_refused(job: ScoringJob, changed: str) -> None:
     if job.execution == "embedded":
         failures = f"/jobs/{changed}/exceptions"
         (entry, *_) = wait_until(
-            lambda: job.cluster.get(failures)["exceptionHistory"]["entries"], 90, "a failure"
+            lambda: job.cluster.get(failures)["exceptionHistory"]["entries"], 180, "a failure"
         )
         assert "restart the TaskManagers" in entry["stacktrace"]
     else:
         job.send_bytes(b"not JSON")
         wait_until(
-            lambda: any(letter.header("ms-message") for letter in job.dead_letters()), 60, "the dead letter"
+            lambda: any(letter.header("ms-message") for letter in job.dead_letters()), 120, "the dead letter"
         )
 
 

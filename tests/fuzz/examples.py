@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 _TIMES = int(os.environ.get("MODELSTREAM_FUZZ", "0"))
 
 
-def examples(count: int, seconds: float = 5.0) -> settings:
+def examples(count: int, seconds: float = 20.0) -> settings:
     """Settings of a test.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from udfs.errors import ModelLoadError
 from udfs.scorers import load_scorer
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 class LoaderProcess:

@@ -20,7 +20,7 @@ def try_out(format_name: str, artifact: Path) -> None:
         update,
         artifact,
         formats=tuple(FORMATS),
-        deadline=60,
+        deadline=200,
         max_memory=2048 * MIB,
         prepared=artifact.with_name("prepared"),
     )

@@ -37,7 +37,7 @@ class CommandLine:
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.arguments(*arguments), cwd=ROOT, input=stdin, capture_output=True, timeout=90, check=False
+            self.arguments(*arguments), cwd=ROOT, input=stdin, capture_output=True, timeout=240, check=False
         )
         return subprocess.CompletedProcess(
             done.args, done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -32,6 +32,7 @@ class Stream:
         self._topic = topic
         self._models = models
         self._batch = batch
+        self._stands_at: int | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -51,9 +52,21 @@ class Stream:
             over.set()
             thread.join()
 
+    @contextmanager
+    def still(self) -> Iterator[int]:
+        """Have all events be of one time until the end of the block, however long that takes; gives it.
+
+        What an update says of a later time is then not too late.
+        """
+        self._stands_at = int(time.time() * 1000)
+        try:
+            yield self._stands_at
+        finally:
+            self._stands_at = None
+
     def send(self, model: str) -> None:
         """Send a batch of events of one model."""
-        at = int(time.time() * 1000)
+        at = self._stands_at or int(time.time() * 1000)
         numbers = range(self.sent, self.sent + self._batch)
         values = [json.dumps({"id": number, "model": model, "data": SETOSA}).encode() for number in numbers]
         records = [

@@ -28,7 +28,7 @@ from tests.integration.scoring_job import create_roomy_topics, iris_model, job_c
 from tests.waiting import wait_until
 from udfs.records import ModelStatus
 
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 @dataclass

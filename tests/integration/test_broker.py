@@ -106,4 +106,4 @@ def test_a_broker_dies_with_whoever_started_it(tmp_path: Path) -> None:
         assert parent.stdout is not None
         process = psutil.Process(int(parent.stdout.readline()))
         parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: not process.is_running(), 10, "the end of the broker")
+    wait_until(lambda: not process.is_running(), what="the end of the broker")

@@ -16,11 +16,11 @@ import pytest
 from connectors.client import Client, Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.processes import free_ports
 from devtools.topics import create_topic, topics_named
 from jobs.config import TopicsConfig
 from tests.conftest import MakeTopics
 from tests.integration.command_line import CommandLine
+from tests.ports import held_port
 from udfs.models.updates import Artifact, PublishModel, decode_update
 from udfs.records import ModelId, ModelStatus, Prediction, ServedModel
 
@@ -274,7 +274,7 @@ def test_statuses_are_watched_until_ctrl_c(modelstream: CommandLine) -> None:
             modelstream.send(modelstream.topics.model_status, [status(2, 0, "ready")])
             second = json.loads(watching.stdout.readline())
             watching.send_signal(signal.SIGINT)
-            _, errors = watching.communicate(timeout=30)
+            _, errors = watching.communicate(timeout=60)
         finally:
             watching.kill()
 
@@ -504,11 +504,11 @@ def test_a_missing_topic_is_named_in_one_line(
 
 @pytest.mark.parametrize("arguments", [*EVERY_COMMAND, ["topics", "create"]], ids=" ".join)
 def test_a_broker_that_does_not_answer_is_named_in_one_line(artifact: Path, arguments: list[str]) -> None:
-    (port,) = free_ports(1)
-    command = CommandLine(f"127.0.0.1:{port}", TopicsConfig(), "job")
     given = [str(artifact) if text == "ARTIFACT" else text for text in arguments]
 
-    line = command.refused(*given, "--set", "kafka.command_line.bootstrap_timeout_ms=300")
+    with held_port() as port:
+        command = CommandLine(f"127.0.0.1:{port}", TopicsConfig(), "job")
+        line = command.refused(*given, "--set", "kafka.command_line.bootstrap_timeout_ms=300")
 
     assert line == f"modelstream: Kafka at 127.0.0.1:{port} did not answer within 0.3 s"
 
@@ -523,7 +523,7 @@ def test_a_reader_that_goes_away_is_no_error(modelstream: CommandLine) -> None:
         cwd=ROOT,
         stdout=writing,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

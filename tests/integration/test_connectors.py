@@ -98,7 +98,7 @@ def read_outcomes(broker: Broker, topics: TopicsConfig, count: int) -> tuple[lis
         return (predictions, dead_letters) if len(predictions) + len(dead_letters) >= count else None
 
     # A broker marks the end of a transaction shortly after it told the job that it is committed.
-    return wait_until(enough, 30, f"{count} predictions and dead letters") or ([], [])
+    return wait_until(enough, what=f"{count} predictions and dead letters") or ([], [])
 
 
 def run_job(settings: object, folder: Path) -> None:
@@ -106,7 +106,7 @@ def run_job(settings: object, folder: Path) -> None:
     # An empty folder: a worker's first place to look for modules is where it was started.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     assert ended.returncode == 0, ended.stderr[-5000:]
 

@@ -69,9 +69,9 @@ def demo(folder: Path, *arguments: str) -> Iterator[Demo]:
 
 def test_the_demo_ends_by_itself_with_sums_that_add_up_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with demo(tmp_path) as running:
-        wait_until(lambda: running.has_started(WORKER), 120, "the heavy model's process")
+        wait_until(lambda: running.has_started(WORKER), 240, "the heavy model's process")
         assert running.has_started(MLSERVER)
-        assert running.process.wait(120) == 0, running.said
+        assert running.process.wait(240) == 0, running.said
 
     sums = re.search(
         r"([\d,]+) events = ([\d,]+) predictions \+ ([\d,]+) dead letters: adds up", running.said
@@ -88,9 +88,9 @@ def test_the_demo_ends_by_itself_with_sums_that_add_up_and_leaves_nothing_behind
 @pytest.mark.parametrize("part", [MLSERVER, WORKER])
 def test_ctrl_c_ends_all_that_the_demo_started(tmp_path: Path, part: str) -> None:
     with demo(tmp_path) as running:
-        wait_until(lambda: running.has_started(part), 120, part)
+        wait_until(lambda: running.has_started(part), 240, part)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(60) == 130, running.said
+        assert running.process.wait(120) == 130, running.said
 
     assert "Traceback" not in running.said
     wait_until(running.has_left_nothing, what="the end of all that it started")
@@ -98,13 +98,13 @@ def test_ctrl_c_ends_all_that_the_demo_started(tmp_path: Path, part: str) -> Non
 
 def test_a_kept_demo_says_what_to_try_next_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     with demo(tmp_path, "--keep") as running:
-        wait_until(lambda: "In another terminal" in running.said, 180, "what to try")
+        wait_until(lambda: "In another terminal" in running.said, 300, "what to try")
         config = re.search(r"export MS=(\S+)", running.said)
         assert config is not None
         assert Path(config[1]).is_file()
         assert running.has_started(MLSERVER)
         assert running.has_started(WORKER)
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(60) == 130
+        assert running.process.wait(120) == 130
 
     wait_until(running.has_left_nothing, what="the end of all that it started")

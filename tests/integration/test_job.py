@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pytest
     send(broker.bootstrap, topics.control, updates)
     send(broker.bootstrap, topics.events, sent)
     command = job_command(broker.bootstrap, topics, folder, request.param, {"events.bounded": "true"})
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-5000:]
     # The broker may still be writing the markers of the last transaction.
     wait_until(

@@ -1,6 +1,7 @@
 """What the job asks Kafka before it starts."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -9,10 +10,10 @@ from kafka import KafkaProducer
 from connectors.client import Record
 from connectors.kafka import TopicContents, describe_topics, read_topic_to_end
 from devtools.broker import Broker
-from devtools.processes import free_ports
 from devtools.topics import create_topic, send
 from tests.conftest import MakeTopics
 from tests.integration.java_client import JavaClient
+from tests.ports import held_port
 from udfs.batches import decode_envelope
 from udfs.errors import ConfigError
 
@@ -61,17 +62,17 @@ def test_a_topic_that_does_not_exist_is_left_out(
     assert set(described) == {events}
 
 
-def test_a_broker_that_does_not_answer_is_named(client: JavaClient) -> None:
-    (port,) = free_ports(1)
+def silence_of(port: int) -> AbstractContextManager[object]:
+    return pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s")
 
-    with pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s"):
+
+def test_a_broker_that_does_not_answer_is_named(client: JavaClient) -> None:
+    with held_port() as port, silence_of(port):
         client.call(describe_topics, {"bootstrap.servers": f"127.0.0.1:{port}"}, ["events"], 1)
 
 
 def test_reading_from_a_broker_that_does_not_answer_ends(client: JavaClient) -> None:
-    (port,) = free_ports(1)
-
-    with pytest.raises(ConfigError, match=rf"^Kafka at 127\.0\.0\.1:{port} did not answer within 1 s"):
+    with held_port() as port, silence_of(port):
         client.call(read_chunks, {"bootstrap.servers": f"127.0.0.1:{port}"}, "control", 1)
 
 

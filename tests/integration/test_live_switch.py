@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +13,7 @@ import pytest
 from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.processes import kill, start
+from devtools.processes import kill_session, start
 from devtools.topics import create_topic, read_all, topics_named
 from examples.iris import train
 from jobs.config import TopicsConfig
@@ -84,17 +83,20 @@ def lived(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pyte
         job_command(broker.bootstrap, topics, folder, "embedded", settings), folder / "log", folder=ROOT
     )
     try:
-        first = publish(1, "--effective-from", "1", "--wait", "--timeout", "80s")
+        first = publish(1, "--effective-from", "1", "--wait", "--timeout", "200s")
         assert first.returncode == 0, first.stdout + first.stderr
         with stream.running():
             wait_until(lambda: read_all(broker.bootstrap, topics.predictions), what="the first predictions")
-            switched = publish(2, "--activate-when", "ready-everywhere", "--margin", "3s", "--timeout", "60s")
+            with stream.still():
+                ready = ("--activate-when", "ready-everywhere", "--margin", "3s", "--timeout", "200s")
+                switched = publish(2, *ready)
             said = f"{switched.stdout}{switched.stderr}{(folder / 'log').read_text()[-2000:]}"
             assert switched.returncode == 0, said
             wait_for_version(2)
-            back_from = str(int(time.time() * 1000) + AHEAD_MS)
-            rolled_back = modelstream("models", "rollback", "iris", "--effective-from", back_from, "--wait")
-            broken = publish(3, "--activate-when", "ready-everywhere", "--timeout", "60s")
+            with stream.still() as now:
+                back = ("--effective-from", str(now + AHEAD_MS), "--wait", "--timeout", "200s")
+                rolled_back = modelstream("models", "rollback", "iris", *back)
+            broken = publish(3, "--activate-when", "ready-everywhere", "--timeout", "200s")
             wait_for_version(1, 2 * LATE_EVENTS)  # by key, not by time: with two subtasks they mix
         wait_until(lambda: len(predictions(broker, topics)) == stream.sent, what="every prediction")
         live = predictions(broker, topics)
@@ -103,10 +105,12 @@ def lived(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pyte
         )
         replayed = {one: _replay(broker, topics, folder, live, one) for one in (1, 2)}
         passed = str(sorted(one.timestamp or 0 for one in live)[-LATE_EVENTS])
-        too_late = modelstream("models", "activate", "iris:2", "--effective-from", passed, "--wait")
+        too_late = modelstream(
+            "models", "activate", "iris:2", "--effective-from", passed, "--wait", "--timeout", "200s"
+        )
         late = [one for one in modelstream.json("models", "status") if one["status"] == "late"]
     finally:
-        kill(process)
+        kill_session(process)
     return Lived(parallelism, live, replayed, switched, rolled_back, broken, too_late, statuses, late)
 
 
@@ -130,7 +134,7 @@ def _replay(
     settings = {"name": name, "parallelism": str(parallelism), "events.bounded": "true"}
     settings |= {f"topics.{field}": topic for field, topic in names.items()}
     command = job_command(broker.bootstrap, topics, again, "embedded", settings)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
     wait_until(lambda: len(predictions(broker, outputs)) >= len(live), what="the replayed predictions")
     return predictions(broker, outputs)

@@ -21,6 +21,8 @@ from tests.waiting import wait_until
 
 DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP32", "FP64")
 SOME = 10
+SECONDS = 60.0
+"""For an answer: a model's first takes its time."""
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +43,21 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
         children = psutil.Process(server.pid).children(recursive=True)
         yield server
     # `mlflow models serve` is the parent of what serves.
-    wait_until(lambda: not any(child.is_running() for child in children), 10, "the end of MLflow's children")
+    wait_until(lambda: not any(child.is_running() for child in children), what="the end of MLflow's children")
 
 
 @pytest.fixture(scope="module")
 def rest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
     with model_servers.rest_server(tmp_path_factory.mktemp("rest")) as server:
         yield server
+
+
+def post(url: str, **more: Any) -> httpx.Response:
+    return httpx.post(url, timeout=SECONDS, **more)
+
+
+def get(url: str) -> httpx.Response:
+    return httpx.get(url, timeout=SECONDS)
 
 
 def rows(examples: Examples) -> list[list[float]]:
@@ -62,7 +72,7 @@ def tensor(name: str, datatype: str, data: Sequence[Sequence[Any]]) -> dict[str,
 def infer(server: InferenceServer, model: str, inputs: list[dict[str, Any]], *outputs: str) -> dict[str, Any]:
     """Ask over REST; gives the outputs' elements by name."""
     asked = {"inputs": inputs, **({"outputs": [{"name": name} for name in outputs]} if outputs else {})}
-    answer = httpx.post(f"{server.http_url}/v2/models/{model}/infer", json=asked).raise_for_status().json()
+    answer = post(f"{server.http_url}/v2/models/{model}/infer", json=asked).raise_for_status().json()
     return {output["name"]: output["data"] for output in answer["outputs"]}
 
 
@@ -76,7 +86,7 @@ def infer_grpc(server: InferenceServer, *outputs: str) -> grpc.InferResult:
 
 
 def metadata(server: InferenceServer, model: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{server.http_url}/v2/models/{model}").raise_for_status().json()
+    answer: dict[str, Any] = get(f"{server.http_url}/v2/models/{model}").raise_for_status().json()
     return answer
 
 
@@ -164,40 +174,40 @@ def test_kserve_knows_the_tensors_of_its_model(kserve: InferenceServer) -> None:
 def test_mlflow_labels_irises_as_its_model_does(mlflow: MlflowServer) -> None:
     columns = list(mlflow.examples.inputs[0])
     asked = {"dataframe_split": {"columns": columns, "data": rows(mlflow.examples)}}
-    answer = httpx.post(f"{mlflow.url}/invocations", json=asked).raise_for_status()
+    answer = post(f"{mlflow.url}/invocations", json=asked).raise_for_status()
     assert answer.json() == {"predictions": mlflow.examples.outputs["predictions"][:SOME]}
 
 
 def test_the_service_scores_a_payment(rest: RestServer) -> None:
-    answer = httpx.post(f"{rest.url}/score", json={"amount": 250.0}).raise_for_status()
+    answer = post(f"{rest.url}/score", json={"amount": 250.0}).raise_for_status()
     assert answer.json() == {"score": 0.25, "label": "accept"}
 
 
 def test_the_service_scores_a_list_of_payments(rest: RestServer) -> None:
-    answer = httpx.post(f"{rest.url}/score-batch", json=[{"amount": 250.0}, {"amount": 5000.0}])
+    answer = post(f"{rest.url}/score-batch", json=[{"amount": 250.0}, {"amount": 5000.0}])
     assert answer.raise_for_status().json() == {
         "predictions": [{"score": 0.25, "label": "accept"}, {"score": 1.0, "label": "review"}]
     }
 
 
 def test_the_service_refuses_a_payment_without_an_amount(rest: RestServer) -> None:
-    assert httpx.post(f"{rest.url}/score", json={"country": "CH"}).status_code == 422
+    assert post(f"{rest.url}/score", json={"country": "CH"}).status_code == 422
 
 
 @pytest.mark.parametrize(("token", "status"), [("open-sesame", 200), ("sesame", 401)])
 def test_the_service_guards_with_a_token(rest: RestServer, token: str, status: int) -> None:
     headers = {"Authorization": f"Bearer {token}"}
-    assert httpx.post(f"{rest.url}/guarded", json={"amount": 1}, headers=headers).status_code == status
+    assert post(f"{rest.url}/guarded", json={"amount": 1}, headers=headers).status_code == status
 
 
 def test_the_service_takes_the_time_that_it_is_asked_to(rest: RestServer) -> None:
-    answer = httpx.post(f"{rest.url}/slow", params={"ms": 50}, json=[{}, {}]).raise_for_status()
+    answer = post(f"{rest.url}/slow", params={"ms": 50}, json=[{}, {}]).raise_for_status()
     assert answer.json() == {"predictions": [{"score": 0.0}, {"score": 0.0}]}
     assert answer.elapsed.total_seconds() >= 0.05
 
 
 def test_the_service_says_what_headers_came(rest: RestServer) -> None:
-    answer = httpx.post(f"{rest.url}/headers", headers={"traceparent": "00-1"}).raise_for_status().json()
+    answer = post(f"{rest.url}/headers", headers={"traceparent": "00-1"}).raise_for_status().json()
     assert answer["headers"]["traceparent"] == "00-1"
     assert answer["http_version"] == "1.1"
 
@@ -207,7 +217,7 @@ def test_the_service_speaks_http_2_over_tls(tmp_path: Path) -> None:
     trust = ssl.create_default_context(cafile=authority.file)
     with (
         model_servers.rest_server(tmp_path, Tls(*authority.sign("server"))) as server,
-        httpx.Client(http2=True, verify=trust) as client,
+        httpx.Client(http2=True, verify=trust, timeout=SECONDS) as client,
     ):
         assert client.post(f"{server.url}/headers").raise_for_status().json()["http_version"] == "2"
 
@@ -216,11 +226,14 @@ def test_the_service_asks_for_certificates_of_its_clients(tmp_path: Path) -> Non
     authority = Authority(tmp_path)
     trust = ssl.create_default_context(cafile=authority.file)
     tls = Tls(*authority.sign("server"), client_authority=authority.file)
-    with model_servers.rest_server(tmp_path, tls) as server, httpx.Client(verify=trust) as stranger:
+    with (
+        model_servers.rest_server(tmp_path, tls) as server,
+        httpx.Client(verify=trust, timeout=SECONDS) as stranger,
+    ):
         with pytest.raises(httpx.TransportError):
             stranger.post(f"{server.url}/headers")
         trust.load_cert_chain(*authority.sign("client"))
-        with httpx.Client(verify=trust) as friend:
+        with httpx.Client(verify=trust, timeout=SECONDS) as friend:
             friend.post(f"{server.url}/headers").raise_for_status()
 
 
@@ -231,7 +244,7 @@ def test_a_faulty_proxy_passes_grpc(mlserver: InferenceServer) -> None:
 
 
 def test_a_storm_of_a_faulty_proxy_is_http(rest: RestServer) -> None:
-    with FaultyProxy(int(rest.url.rpartition(":")[2])) as proxy, httpx.Client() as client:
+    with FaultyProxy(int(rest.url.rpartition(":")[2])) as proxy, httpx.Client(timeout=SECONDS) as client:
         client.post(f"{proxy.url}/headers").raise_for_status()
         proxy.fault = Storm(retry_after="1")
         answers = [client.post(f"{proxy.url}/score", json={"amount": 1.0}) for _ in range(3)]
@@ -243,9 +256,9 @@ def test_a_killed_server_answers_again_at_its_address(tmp_path: Path) -> None:
     with model_servers.rest_server(tmp_path) as server:
         server.kill()
         with pytest.raises(httpx.ConnectError):
-            httpx.post(f"{server.url}/headers")
+            post(f"{server.url}/headers")
         server.restart()
-        httpx.post(f"{server.url}/headers").raise_for_status()
+        post(f"{server.url}/headers").raise_for_status()
 
 
 def test_a_server_ends_with_its_block(tmp_path: Path) -> None:

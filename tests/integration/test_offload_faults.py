@@ -14,7 +14,7 @@ from tests.far_model import BAD, Far, data
 from tests.faults import Cut, Delay, Fault, Garbage, Hang, Pass, Refuse, Reset, Storm
 from tests.offload_stand import OffloadStand
 from udfs.json_values import JsonValue
-from udfs.offload.breaker import BreakerState
+from udfs.offload.breaker import FAULTS_IN_A_ROW, BreakerState
 
 NEAR = iris_onnx("near", 1)
 """Scored in the subtask itself."""
@@ -95,11 +95,14 @@ def test_a_server_that_is_down_is_left_alone_and_found_when_it_is_back(far: Far,
     stand.publish(far.model(attempts=1))
     far.server.kill()
     try:
-        sent = stand.send_until(lambda: is_open(stand))
+        # Some probes later it is left alone for seconds, in which nobody asks, however slow this machine is.
+        sent = stand.send_until(
+            lambda: is_open(stand) and stand.count("far", "requests") >= FAULTS_IN_A_ROW + 2
+        )
         asked, started = stand.count("far", "requests"), time.monotonic()
         stand.send(range(sent, sent + 100), key=b"of nobody before")
         assert all(f"{far.url} was not asked" in one.error for one in stand.outcomes(range(sent, sent + 100)))
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 5
         assert stand.count("far", "requests") == asked
     finally:
         far.server.restart()
@@ -134,7 +137,7 @@ def test_a_server_that_hangs_slows_no_other_and_no_local_model(far: Far, stand: 
     stand.send_to([(number, names[number % 3]) for number in range(300)], key=b"one for all")
 
     assert {one.model for one in stand.outcomes([n for n in range(300) if n % 3])} == {"near:1", "other:1"}
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert stand.in_flight == {*range(0, 300, 3)}
 
 
@@ -161,24 +164,33 @@ FULL: dict[str, JsonValue] = {
 """Of a lane with room for five events at most: one that was sent, four that wait."""
 
 
-def test_what_a_lane_has_no_room_for_is_a_dead_letter(far: Far, stand: OffloadStand) -> None:
-    stand.publish(far.model(**FULL, on_overload="dead-letter"))
-    far.proxy.fault = Hang()
+def fill(stand: OffloadStand) -> None:
+    """Send 20 events, of which the first is asked for before the others come."""
+    stand.send([0], key=None)
+    stand.until(lambda: stand.count("far", "requests") == 1, "the first request")
+    stand.send(range(1, 20), key=None)
 
-    stand.send(range(20), key=None)
+
+def test_what_a_lane_has_no_room_for_is_a_dead_letter(far: Far, stand: OffloadStand) -> None:
+    stand.publish(far.model(**{**FULL, "deadline": 60}, on_overload="dead-letter"))
+    far.proxy.fault = Delay(2)
+
+    fill(stand)
 
     refused = [one.number for one in stand.outcomes(range(20)) if "max_waiting: 4" in one.error]
-    assert refused == [*range(4, 20)]
+    assert refused == [*range(5, 20)]
 
 
 def test_what_a_lane_has_no_room_for_is_scored_by_the_fallback(far: Far, stand: OffloadStand) -> None:
     stand.publish(NEAR)
-    stand.publish(far.model(**FULL, on_overload="fallback", fallback="near:1"))
-    far.proxy.fault = Delay(0.1)
+    # A request has room for more than it holds: where all are full, the fallback's events would wait as well.
+    roomy: dict[str, JsonValue] = {**FULL, "deadline": 60, "max_batch": 100}
+    stand.publish(far.model(**roomy, on_overload="fallback", fallback="near:1"))
+    far.proxy.fault = Delay(3)
 
-    stand.send(range(20))
+    fill(stand)
 
-    assert [one.model for one in stand.outcomes(range(20))] == ["far:1"] * 4 + ["near:1"] * 16
+    assert [one.model for one in stand.outcomes(range(20))] == ["far:1"] * 5 + ["near:1"] * 15
 
 
 def test_what_a_lane_has_no_room_for_waits_and_with_it_the_stream(far: Far, stand: OffloadStand) -> None:
@@ -253,7 +265,7 @@ def test_events_of_an_unordered_model_leave_when_they_are_answered(far: Far, sta
 
 
 def test_requests_are_counted_with_what_became_of_them(far: Far, stand: OffloadStand) -> None:
-    stand.publish(far.model(attempts=1, deadline=0.2))
+    stand.publish(far.model(attempts=1, deadline=3))
     stand.send(range(3))
     stand.outcomes(range(3))
     far.proxy.fault = Hang()

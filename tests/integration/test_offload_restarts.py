@@ -12,7 +12,7 @@ from tests.faults import Hang, Pass, Refuse
 from tests.offload_stand import KEYS, OffloadStand
 from udfs.json_values import JsonValue
 
-PATIENT: dict[str, JsonValue] = {"attempts": 100, "deadline": 15}
+PATIENT: dict[str, JsonValue] = {"attempts": 100, "deadline": 60}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_what_left_after_the_checkpoint_leaves_once_more(far: Far, stand: Offloa
 
 
 def test_a_server_that_is_away_at_a_restart_keeps_its_version(far: Far, stand: OffloadStand) -> None:
-    published = far.model(deadline=2, attempts=100)
+    published = far.model(deadline=8, attempts=100)
     stand.publish(published)
     stand.checkpoint()
     far.proxy.fault = Refuse()
@@ -83,7 +83,7 @@ def test_a_server_that_is_away_at_a_restart_keeps_its_version(far: Far, stand: O
 
 
 def test_an_event_in_flight_at_two_restarts_leaves_once(far: Far, stand: OffloadStand) -> None:
-    stand.publish(far.model(deadline=2))
+    stand.publish(far.model(deadline=8))
     far.proxy.fault = Hang()
     stand.send(range(10))
     stand.checkpoint()

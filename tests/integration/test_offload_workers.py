@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.models import iris_onnx
 from tests.far_model import data as iris
 from tests.heavy_model import heavy
+from tests.leftovers import children_with
 from tests.offload_stand import KEYS, Ended, OffloadStand
 from tests.waiting import wait_until
 from udfs.json_values import JsonValue
@@ -16,6 +17,8 @@ from udfs.json_values import JsonValue
 FIELDS = ("a", "b")
 ROUNDS = 100
 """A thousand events take half a second."""
+DEADLINE = 120
+"""Of a batch: workers take what others leave of the processor."""
 NEAR = range(100_000, 100_100)
 """Events of a model that is scored in the subtask itself."""
 
@@ -36,23 +39,22 @@ def stand(tmp_path: Path) -> Iterator[OffloadStand]:
 
 def workers() -> list[psutil.Process]:
     """Those of this process, also of earlier stands."""
-    return [
-        one
-        for one in psutil.Process().children(recursive=True)
-        if "udfs.offload.worker_process" in one.cmdline()
-    ]
+    return children_with("udfs.offload.worker_process")
 
 
-def scores(stand: OffloadStand) -> bool:
-    """Whether a batch is on its way."""
-    return stand.count("far", "in_flight") > 0
+def busy_workers(stand: OffloadStand, count: int) -> list[psutil.Process]:
+    """Have all workers stop where they are, send them events, and wait until each has a batch."""
+    stopped = workers()
+    for one in stopped:
+        one.suspend()
+    stand.send(range(count))
+    wait_until(lambda: stand.count("far", "in_flight") == len(stopped), what="a batch for each worker")
+    return stopped
 
 
 def test_events_of_a_worker_that_is_killed_are_scored_by_the_next(stand: OffloadStand) -> None:
-    stand.publish(heavy("far", FIELDS, ROUNDS))
-    [worker] = workers()
-    stand.send(range(1000))
-    wait_until(lambda: scores(stand), pause=0)
+    stand.publish(heavy("far", FIELDS, ROUNDS, deadline=DEADLINE))
+    [worker] = busy_workers(stand, 1000)
 
     worker.kill()
 
@@ -62,11 +64,11 @@ def test_events_of_a_worker_that_is_killed_are_scored_by_the_next(stand: Offload
 
 
 def test_one_of_two_workers_is_killed_and_keys_keep_their_order(stand: OffloadStand) -> None:
-    stand.publish(heavy("far", FIELDS, ROUNDS, workers=2, max_batch=200))
-    stand.send(range(2000))
-    wait_until(lambda: stand.count("far", "in_flight") == 2, pause=0)
+    stand.publish(heavy("far", FIELDS, ROUNDS, workers=2, max_batch=200, deadline=DEADLINE))
+    killed, other = busy_workers(stand, 2000)
 
-    workers()[0].kill()
+    killed.kill()
+    other.resume()
 
     assert right(stand.outcomes(range(2000)))
     for key in range(KEYS):
@@ -77,22 +79,20 @@ def test_one_of_two_workers_is_killed_and_keys_keep_their_order(stand: OffloadSt
 
 def test_busy_workers_slow_no_local_model(stand: OffloadStand) -> None:
     stand.publish(iris_onnx("near", 1))
-    stand.publish(heavy("far", FIELDS, ROUNDS))
-    stand.send(range(3000))
-    wait_until(lambda: scores(stand), pause=0)
+    stand.publish(heavy("far", FIELDS, ROUNDS, deadline=DEADLINE))
+    [worker] = busy_workers(stand, 3000)
 
     stand.send(NEAR, "near")
 
     stand.outcomes(NEAR)
     assert len(stand.in_flight) == 3000
+    worker.resume()
     assert right(stand.outcomes(range(3000)))
 
 
 def test_events_at_workers_are_scored_after_a_restart_and_the_workers_are_gone(stand: OffloadStand) -> None:
-    stand.publish(heavy("far", FIELDS, ROUNDS))
-    before = workers()
-    stand.send(range(2000))
-    wait_until(lambda: scores(stand), pause=0)
+    stand.publish(heavy("far", FIELDS, ROUNDS, deadline=DEADLINE))
+    before = busy_workers(stand, 2000)
     stand.checkpoint()
 
     with stand.crash() as after:

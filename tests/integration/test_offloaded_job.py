@@ -12,7 +12,7 @@ import pytest
 from connectors.client import Record
 from devtools import ROOT, model_servers
 from devtools.broker import Broker
-from devtools.processes import kill, start
+from devtools.processes import kill_session, start
 from devtools.topics import read_all, topics_named
 from examples.iris import train
 from tests.integration.command_line import CommandLine
@@ -76,7 +76,7 @@ def moved(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pyte
 
         def publish(reference: str, place: str, *more: str) -> subprocess.CompletedProcess[str]:
             where = remote if place == "remote" else local
-            wait = ("--wait", "--timeout", "80s")
+            wait = ("--wait", "--timeout", "200s")
             done = modelstream(
                 "models", "publish", reference, "--format", *PLACES[place], *where, *more, *wait
             )
@@ -97,17 +97,16 @@ def moved(request: pytest.FixtureRequest, broker: Broker, tmp_path_factory: pyte
             gone = ["--option", "url=grpc://127.0.0.1:1", "--option", "model=iris"]
             unreachable = modelstream(
                 *("models", "publish", "moving:4", "--format", "open-inference", *gone),
-                *("--wait", "--timeout", "80s"),
+                *("--wait", "--timeout", "200s"),
             )
             stream.send("moving")
             wait_until(
                 lambda: len(read_all(broker.bootstrap, topics.predictions)) >= stream.sent,
-                60,
                 what="every prediction",
             )
             statuses = modelstream.json("models", "status")
         finally:
-            kill(process)
+            kill_session(process)
     return Moved(
         stream.sent,
         read_all(broker.bootstrap, topics.predictions),

@@ -87,7 +87,7 @@ def _run(broker: Broker, folder: Path, settings: dict[str, str], name: str) -> l
         "name": name,
     }
     command = job_command(broker.bootstrap, inputs, folder, everything["execution"], everything)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-5000:]
     wait_until(
         lambda: len(read_all(broker.bootstrap, outputs["predictions"])) >= EVENTS, what="the predictions"

@@ -66,10 +66,10 @@ def test_ctrl_c_leaves_no_process_and_a_savepoint_that_has_what_was_held(
     send(broker.bootstrap, TOPICS.events, [event(1), event(2, "rosa")])
 
     with running(arguments, tmp_path / "first.log") as job:
-        wait_until(lambda: predicted(broker) == [1], deadline=90, what="the first prediction")
+        wait_until(lambda: predicted(broker) == [1], deadline=180, what="the first prediction")
         started = psutil.Process(job.pid).children(recursive=True)
         job.send_signal(signal.SIGINT)
-        assert job.wait(60) == 0, (tmp_path / "first.log").read_text()[-3000:]
+        assert job.wait(120) == 0, (tmp_path / "first.log").read_text()[-3000:]
     assert [child for child in started if child.is_running() and child.status() != "zombie"] == []
     said = (tmp_path / "first.log").read_text()
     savepoint = re.search(r"--set '(flink\[execution\.state-recovery\.path\]=[^']+)'", said)
@@ -77,9 +77,9 @@ def test_ctrl_c_leaves_no_process_and_a_savepoint_that_has_what_was_held(
 
     send(broker.bootstrap, TOPICS.control, [publish("rosa", 1, model)])
     with running([*arguments, "--set", savepoint[1]], tmp_path / "second.log") as job:
-        wait_until(lambda: predicted(broker) == [1, 2], deadline=90, what="the event that was held")
+        wait_until(lambda: predicted(broker) == [1, 2], deadline=180, what="the event that was held")
         job.send_signal(signal.SIGTERM)
-        assert job.wait(60) == 0
+        assert job.wait(120) == 0
 
 
 def test_ctrl_c_before_the_job_runs_is_no_traceback(tmp_path: Path) -> None:
@@ -87,6 +87,6 @@ def test_ctrl_c_before_the_job_runs_is_no_traceback(tmp_path: Path) -> None:
     with running(["--set", "kafka.bootstrap_servers=127.0.0.1:1"], tmp_path / "log") as job:
         wait_until(lambda: psutil.Process(job.pid).children(), deadline=60, what="Java")
         job.send_signal(signal.SIGINT)
-        status = job.wait(60)
+        status = job.wait(120)
 
     assert (status, "Traceback" in (tmp_path / "log").read_text()) == (130, False)

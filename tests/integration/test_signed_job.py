@@ -10,7 +10,7 @@ from cli.signing import write_key
 from connectors.client import Record
 from devtools import ROOT
 from devtools.broker import Broker
-from devtools.processes import kill, start
+from devtools.processes import kill_session, start
 from devtools.topics import read_all, send, topics_named
 from examples.iris import train
 from jobs.config import TopicsConfig
@@ -64,7 +64,7 @@ def attacked(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     job = start(command, folder / "log", folder=ROOT)
     try:
         send(broker.bootstrap, topics.events, [_event(0)])
-        wait_until(lambda: read_all(broker.bootstrap, topics.predictions), 90, "the first prediction")
+        wait_until(lambda: read_all(broker.bootstrap, topics.predictions), 180, "the first prediction")
         publish(2, "--no-activate", "--key", str(folder / "ops.pem"), *asked)
         unsigned = publish(3)
         forged = publish(4, "--key", str(folder / "stranger.pem"))
@@ -84,7 +84,7 @@ def attacked(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         wait_until(lambda: len(read_all(broker.bootstrap, topics.predictions)) == 2, 60, "a prediction")
         yield attack
     finally:
-        kill(job)
+        kill_session(job)
 
 
 def _under(update: Record, key: str) -> Record:
