@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from udfs.errors import ArtifactError, ConfigError
-from udfs.models.places import ARTIFACT_SCHEMES, ENDPOINT_SCHEMES, Location, shown
+from udfs.models.places import ARTIFACT_SCHEMES, Location, shown
 from udfs.models.updates import Artifact
-from udfs.options import Options
 from udfs.remotes import REMOTES
 from udfs.scorers import FORMATS
 
@@ -23,7 +22,6 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 def make_source(
     format_name: str,
     file: Path | None,
-    options: Options,
     *,
     upload: str | None = None,
     uri: str | None = None,
@@ -34,14 +32,13 @@ def make_source(
     Args:
         format_name: the format.
         file: the model's file, None where none was named.
-        options: those of the version.
         upload: see `make_artifact`, as for the others.
         uri: where the same bytes are already.
         s3: options of s3fs.
 
     Raises:
         ConfigError: no such format, one that needs a file and has none, or the other way round.
-        ArtifactError: there is no such server's URL, or the artifact can't be made.
+        ArtifactError: the artifact can't be made.
         OSError: the file can't be read.
     """
     if format_name in FORMATS:
@@ -57,10 +54,6 @@ def make_source(
             f"{place}: format {format_name} has no artifact: the server has the model; leave it out, and say "
             f"with --option url=... where the server is"
         )
-    url = options.get("url")
-    if not isinstance(url, str):
-        raise ConfigError(f"format {format_name} needs --option url=..., where the server is")
-    Location.parse(url, ENDPOINT_SCHEMES)
     return None
 
 

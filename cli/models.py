@@ -12,6 +12,7 @@ from cli.artifacts import make_source
 from cli.changes import make_change, roll_out
 from cli.control import Control, now, version_before, warning_of_place
 from cli.model_lists import list_models, show_statuses
+from cli.option_checks import check_options
 from cli.options import (
     AnyFormatName,
     AsJson,
@@ -30,7 +31,16 @@ from cli.times import read_duration, read_time
 from jobs.config import JobConfig, load_config
 from udfs.errors import ConfigError, UpdateError
 from udfs.json_values import read_struct
-from udfs.models.updates import ActivateModel, Check, ModelUpdate, PublishModel, RetiredModel, RetireModel
+from udfs.models.updates import (
+    ActivateModel,
+    Check,
+    ModelUpdate,
+    PublishModel,
+    RetiredModel,
+    RetireModel,
+    decode_update,
+    encode_update,
+)
 from udfs.records import ModelId
 from udfs.remotes import REMOTES
 
@@ -118,19 +128,21 @@ def publish(
     if activate_when is not None and not activate:
         raise ConfigError("--no-activate and --activate-when: only one of them says when it becomes active")
     seconds, margin_seconds = read_duration(timeout, "--timeout"), read_duration(margin, "--margin")
-    options, s3 = read_format_options(option), loaded.artifacts.s3
     update = PublishModel(
         _model_id(model),
         format_name,
-        make_source(format_name, artifact, options, upload=upload, uri=uri, s3=s3),
         activate=activate and activate_when is None,
-        options=dict(options),
+        options=dict(read_format_options(option)),
         checks=_read_checks(check) if check is not None else (),
         occurred_on=now(),
         effective_from=read_time(effective_from, "--effective-from"),
         execution="offload" if execution is Execution.OFFLOAD else UNSET,
     )
-    if warning := warning_of_place(loaded, update):
+    unchecked = check_options(update)  # before its file is copied anywhere
+    source = make_source(format_name, artifact, upload=upload, uri=uri, s3=loaded.artifacts.s3)
+    update = msgspec.structs.replace(update, artifact=source)
+    decode_update(encode_update(update))  # what the job would refuse at once
+    for warning in filter(None, (unchecked, warning_of_place(loaded, update))):
         say(warning)
     if activate_when is None:
         return _change(loaded, update, seconds if wait else None, key, as_json)

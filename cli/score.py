@@ -2,21 +2,20 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
-from urllib.parse import urlsplit
 
 import msgspec
 import typer
 
 from cli.options import FormatName, FormatOptions, read_format_options
 from udfs.engine import score_inputs
-from udfs.errors import ArtifactError, DecodeError, ModelLoadError, ModelstreamError, ScoreError
+from udfs.errors import DecodeError, ModelLoadError, ModelstreamError, ScoreError
 from udfs.json_values import JsonValue, read_struct
-from udfs.models.places import AllowedPlaces
 from udfs.models.updates import PublishModel
 from udfs.options import Options
 from udfs.records import ModelId, OfflineEvent
@@ -24,6 +23,9 @@ from udfs.remotes import REMOTES
 from udfs.scorers import Scorer, load_scorer
 
 app = typer.Typer(add_completion=False)
+
+ScoreInputs = Callable[[Sequence[JsonValue]], Sequence[JsonValue | ModelstreamError]]
+"""Scores N inputs: N outputs, or the errors of those that have none."""
 
 _CONNECT_SECONDS = 20.0
 
@@ -56,19 +58,20 @@ def score(
         lines = sys.stdin.buffer if file == "-" else stack.enter_context(open(file, "rb"))
         output = stack.enter_context(_results_alone_on_stdout())
         if format_name in REMOTES:
-            scorer = stack.enter_context(_connected(format_name, artifact, options))
+            score_batch = stack.enter_context(_connected(format_name, artifact, options))
         else:
             scorer = stack.enter_context(closing(_load(format_name, artifact, options)))
-        for scored in score_lines(scorer, lines, batch_size):
+            score_batch = partial(score_inputs, scorer)
+        for scored in score_lines(score_batch, lines, batch_size):
             output.write(scored)
             output.flush()
 
 
-def score_lines(scorer: Scorer, lines: Iterable[bytes], batch_size: int) -> Iterator[bytes]:
+def score_lines(score_batch: ScoreInputs, lines: Iterable[bytes], batch_size: int) -> Iterator[bytes]:
     """Score JSON lines.
 
     Args:
-        scorer: the model.
+        score_batch: the model.
         lines: N lines, each an event; an empty line is one that can't be read.
         batch_size: most events that the model sees in one call.
 
@@ -77,13 +80,13 @@ def score_lines(scorer: Scorer, lines: Iterable[bytes], batch_size: int) -> Iter
     """
     remaining = iter(lines)
     while batch := list(islice(remaining, batch_size)):
-        yield b"".join(_score_batch(scorer, batch))
+        yield b"".join(_score_lines(score_batch, batch))
 
 
-def _score_batch(scorer: Scorer, lines: Sequence[bytes]) -> Iterator[bytes]:
+def _score_lines(score_batch: ScoreInputs, lines: Sequence[bytes]) -> Iterator[bytes]:
     events = [_read_event(line) for line in lines]
     inputs: list[Any] = [event.data for event in events if isinstance(event, OfflineEvent)]
-    results = iter(score_inputs(scorer, inputs) if inputs else ())
+    results = iter(score_batch(inputs) if inputs else ())
     for event in events:
         if isinstance(event, DecodeError):
             yield _write_error(None, event)
@@ -103,8 +106,8 @@ def _read_event(line: bytes) -> OfflineEvent | DecodeError:
     return event
 
 
-def _write_result(event_id: JsonValue, result: JsonValue | ScoreError) -> bytes:
-    if isinstance(result, ScoreError):
+def _write_result(event_id: JsonValue, result: JsonValue | ModelstreamError) -> bytes:
+    if isinstance(result, ModelstreamError):
         return _write_error(event_id, result)
     try:
         return _encode({"id": event_id, "outputs": result}) + b"\n"
@@ -129,24 +132,19 @@ def _load(format_name: str, artifact: Path | None, options: Options) -> Scorer:
 
 
 @contextmanager
-def _connected(format_name: str, artifact: Path | None, options: Options) -> Iterator[Scorer]:
+def _connected(format_name: str, artifact: Path | None, options: Options) -> Iterator[ScoreInputs]:
     """Ask a server: the one that is named, wherever it is, for who says so asks it with their own rights."""
     if artifact is not None:
         raise ModelLoadError(f"format {format_name!r} has no --artifact: a server has the model")
     # Only here: nothing of it is needed to score a file.
+    from cli.option_checks import only_place
     from udfs.offload.opening import Offloading, OffloadSettings
 
     published = PublishModel(ModelId("score", 1), format_name, options=dict(options))
+    offloading = Offloading(OffloadSettings(), only_place(published.endpoint or ""), REMOTES)
     try:
-        where = urlsplit(published.endpoint or "")
-        place, host = f"{where.scheme}://{where.netloc}", where.hostname or ""
-        places = AllowedPlaces([place] if host else [], [host] if host else [])
-    except (ArtifactError, ValueError) as error:
-        raise ModelLoadError(f"option url: {error}") from error
-    offloading = Offloading(OffloadSettings(), places, REMOTES)
-    try:
-        with closing(offloading.connect(published, _CONNECT_SECONDS, is_return=False)) as scorer:
-            yield scorer
+        with closing(offloading.connect(published, _CONNECT_SECONDS)) as scorer:
+            yield scorer.lane.score
     finally:
         offloading.close(_CONNECT_SECONDS)
 

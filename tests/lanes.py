@@ -69,7 +69,7 @@ class Beside:
             tickets = Counter(answer.ticket for answer in answers)
             assert not twice
             assert set(tickets.values()) <= {1}
-            self.answers.update(answers)
+            self.answers.update((answer.ticket, answer.result) for answer in answers)
             return len(self.answers) >= count
 
         wait_until(come, what=f"{count} answers", pause=0)

@@ -1,12 +1,13 @@
 """Loads for tests: without files, processes and threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from udfs.engine import LoadedModel
+from udfs.errors import Fault
 from udfs.event_times import EventTimes
 from udfs.models.fetching import Fetch
 from udfs.models.load_watch import LoadWatch
@@ -51,17 +52,17 @@ class LoaderByHand:
         self.load = load
         self.finish_when_waited_for = False
         self._inner = BlockingLoader(load)
-        self._begun: list[tuple[PublishModel, bool]] = []
+        self._begun: list[tuple[PublishModel, Collection[Fault]]] = []
 
-    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
-        self._begun.append((published, is_return))
+    def begin(self, published: PublishModel, *, late_after: Collection[Fault] = ()) -> None:
+        self._begun.append((published, late_after))
 
     def finish(self, count: int | None = None) -> None:
         """Load all that was begun, or so many at most."""
         count = len(self._begun) if count is None else count
         begun, self._begun = self._begun[:count], self._begun[count:]
-        for published, is_return in begun:
-            self._inner.begin(published, is_return=is_return)
+        for published, late_after in begun:
+            self._inner.begin(published, late_after=late_after)
 
     def take_told(self) -> list[Told]:
         return self._inner.take_told()

@@ -42,7 +42,7 @@ from udfs.subtask import ScoringSubtask, State, Turn
 FORMATS = ("onnx", "open-inference")
 KEYS = 5
 """How many keys events have that are sent without one."""
-_SECONDS = 20.0
+_SECONDS = 60.0
 """Of patience."""
 _MEBIBYTE = 1 << 20
 
@@ -93,7 +93,7 @@ class OffloadStand:
         self._sent: list[bytes] = []
         self._numbers: set[int] = set()
         self._topic: list[ModelUpdate] = []
-        self._checkpoint = _Checkpoint(State([], []), Catalog(), 0, 0)
+        self._checkpoint = _Checkpoint(State([], [], []), Catalog(), 0, 0)
         self._offloading = Offloading(OffloadSettings(), AllowedPlaces(places), FORMATS)
         self._subtask = self._make_subtask()
         if before is None:
@@ -235,11 +235,11 @@ class OffloadStand:
             load_scorer,
             LoadLedger(folder),
             FORMATS,
-            LoadingSettings(trial_process=False, deadline=60, fetch_attempts=1, max_memory=4096 * _MEBIBYTE),
+            LoadingSettings(trial_process=False, deadline=120, fetch_attempts=1, max_memory=4096 * _MEBIBYTE),
             offload=self._offloading,
         )
         serving = Serving(
-            BackgroundLoader(versions.load, 60),
+            BackgroundLoader(versions.load, 120),
             LoadedModels(PoolBounds(10, 4096 * _MEBIBYTE, idle=600), time.monotonic),
             max_catalog_bytes=100 * _MEBIBYTE,
         )

@@ -27,9 +27,9 @@ class MailboxByHand(Mailbox):
 
     when_waited: Callable[[], None] = staticmethod(lambda: None)
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, count: int = 1) -> bool:
         self.when_waited()
-        return super().wait(seconds)
+        return super().wait(seconds, count)
 
 
 class LaneByHand:
@@ -39,6 +39,8 @@ class LaneByHand:
         self.settings = settings
         self.asks: list[Ask] = []
         self.is_ending = False
+        self.refusal: OffloadError | None = None
+        self.refused = 0
         self.answer_when_full: Callable[[], None] = lambda: None
         self._mailbox = mailbox
 
@@ -47,7 +49,11 @@ class LaneByHand:
             self.answer_when_full()
         return len(self.asks) + count <= self.settings.max_waiting
 
+    def count_refused(self, records: int) -> None:
+        self.refused += records
+
     def submit(self, asks: list[Ask]) -> None:
+        assert not self.is_ending, "nothing is handed to a lane that ends"
         self.asks += asks
 
     def answer(self, *datas: int, result: JsonValue | ModelstreamError = "remote") -> None:

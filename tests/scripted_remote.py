@@ -23,12 +23,6 @@ async def answers(inputs: Sequence[JsonValue]) -> Results:
     return [scored(data) for data in inputs]
 
 
-async def refuses_bad(inputs: Sequence[JsonValue]) -> Results:
-    if BAD in inputs:
-        raise OffloadError("there is a bad one", Fault.RECORD)
-    return await answers(inputs)
-
-
 async def hangs(inputs: Sequence[JsonValue]) -> Results:
     await asyncio.Event().wait()
     raise AssertionError("nobody sets it")
@@ -49,8 +43,24 @@ def gives(*results: JsonValue | ScoreError) -> Act:
     return give
 
 
-def fails(fault: Fault, text: str = "failed", retry_after: float | None = None) -> Act:
-    return breaks(lambda: OffloadError(text, fault, retry_after))
+def fails(
+    fault: Fault, text: str = "failed", retry_after: float | None = None, *, is_answer: bool = False
+) -> Act:
+    return breaks(lambda: OffloadError(text, fault, retry_after, is_answer=is_answer))
+
+
+def fails_of_bad(fault: Fault) -> Act:
+    """Fails with a fault where there is a bad record."""
+
+    async def act(inputs: Sequence[JsonValue]) -> Results:
+        if BAD in inputs:
+            raise OffloadError("there is a bad one", fault)
+        return await answers(inputs)
+
+    return act
+
+
+refuses_bad = fails_of_bad(Fault.RECORD)
 
 
 def breaks(error: Callable[[], BaseException]) -> Act:

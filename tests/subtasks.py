@@ -34,7 +34,7 @@ from udfs.models.updates import (
     RetireModel,
     encode_update,
 )
-from udfs.models.version_loading import LoadedVersion
+from udfs.models.version_loading import Load, LoadedVersion
 from udfs.offload.mailbox import Mailbox
 from udfs.outputs import OutputLimits
 from udfs.records import ModelId, ModelStatus
@@ -62,6 +62,7 @@ class Bench:
         fails: versions that fail to load.
         mailbox: where the answers of lanes come in.
         wrap: what is made of a version that was loaded.
+        load: loads versions, in place of one that gives them all a scorer that doubles.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class Bench:
         fails: Set[ModelId] = frozenset(),
         mailbox: Mailbox | None = None,
         wrap: Callable[[ModelId, LoadedVersion], LoadedVersion] = lambda _, version: version,
+        load: Load | None = None,
     ) -> None:
         self.clock, self.pool_clock = Clock(), Clock()
         self.fails: set[ModelId] = {*fails, *(before.fails if before else ())}
-        load = plain_load(load_doubling, ("double",))
+        load = load or plain_load(load_doubling, ("double",))
 
         def failing(published: PublishModel, watch: LoadWatch) -> LoadedVersion:
             if published.model in self.fails:
@@ -103,7 +105,7 @@ class Bench:
         )
         self.topic: list[ModelUpdate] = [] if before is None else list(before.topic)
         self.statuses: list[ModelStatus] = []
-        self.state = State([], [])
+        self.state = State([], [], [])
         restored = Catalog() if before is None else before.subtask.catalog
         self.subtask.start(restored, known(self.topic))
         if before is not None:

@@ -23,6 +23,7 @@ from enum import IntEnum
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 LAYOUT_VERSION = 2
@@ -31,6 +32,9 @@ _BATCH = struct.Struct("<BBHiqqii")
 _OUTCOMES = struct.Struct("<B3xi")
 _ENVELOPE = struct.Struct("<BiqqH")
 _LENGTH32 = struct.Struct("<i")
+_read_length32 = _LENGTH32.unpack_from
+_TOPIC_AT = _ENVELOPE.size
+"""Where in an envelope its topic is, behind the topic's length, a u16."""
 TIMESTAMP_AT = struct.calcsize("<Biq")
 """Where in an envelope its timestamp is, an i64."""
 _BARRIER_FOLLOWS = 1
@@ -81,6 +85,13 @@ class EventBatch(NamedTuple):
         """The key of one event's record."""
         return read_key(self.envelope_bytes, self.envelope_ends[index - 1] if index else 0)
 
+    def run(self, start: int, predictions: Sequence[bytes]) -> "PredictionRun":
+        """The predictions of the events that begin with one, by its index."""
+        first = self.envelope_ends[start - 1] if start else 0
+        ends = self.envelope_ends[start : start + len(predictions)]
+        sizes = [end - begin for begin, end in pairwise([first, *ends])]
+        return PredictionRun(predictions, sizes, self.envelope_bytes[first : ends[-1]])
+
     def part(self, indexes: Sequence[int]) -> "EventBatch":
         """Some of its events, in the order given, as a batch."""
         envelopes = [self.envelope(index) for index in indexes]
@@ -104,13 +115,22 @@ class Envelope(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one event or update."""
 
     kind: OutcomeKind
     value: bytes
     envelope: bytes
     details: bytes = b""
+
+
+class PredictionRun(NamedTuple):
+    """Predictions of events that follow each other in a batch: to write them costs nothing an event."""
+
+    predictions: Sequence[bytes]
+    envelope_sizes: Sequence[int]
+    envelopes: bytes
+    """One behind the other."""
 
 
 def decode_events(blob: bytes) -> EventBatch:
@@ -156,7 +176,8 @@ def encode_events(
     header = _BATCH.pack(
         LAYOUT_VERSION, kind, barrier_follows * _BARRIER_FOLLOWS, len(records), earliest, latest, shard, 0
     )
-    return b"".join((header, _ends(values), _ends(envelopes), *values, *envelopes))
+    ends = _ends(map(len, values)), _ends(map(len, envelopes))
+    return b"".join((header, *ends, *values, *envelopes))
 
 
 def encode_predictions(batch: EventBatch, predictions: Sequence[bytes]) -> bytes:
@@ -165,7 +186,7 @@ def encode_predictions(batch: EventBatch, predictions: Sequence[bytes]) -> bytes
     return b"".join(
         (
             _OUTCOMES.pack(LAYOUT_VERSION, count),
-            _ends(predictions),
+            _ends(map(len, predictions)),
             np.asarray(batch.envelope_ends, np.int32).tobytes(),
             bytes(4 * count),
             bytes(count),
@@ -175,16 +196,34 @@ def encode_predictions(batch: EventBatch, predictions: Sequence[bytes]) -> bytes
     )
 
 
-def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+def encode_outcomes(outcomes: Iterable[Outcome | PredictionRun]) -> bytes:
     """Write outcomes of any kind, in their order."""
-    kinds, values, envelopes, details = zip(*outcomes, strict=True) if outcomes else ((), (), (), ())
+    kinds = bytearray()
+    values: list[bytes] = []
+    envelopes: list[bytes] = []
+    details: list[bytes] = []
+    envelope_sizes: list[int] = []
+    for one in outcomes:
+        if isinstance(one, PredictionRun):
+            count = len(one.predictions)
+            kinds += bytes(count)
+            values += one.predictions
+            envelopes.append(one.envelopes)
+            envelope_sizes += one.envelope_sizes
+            details += [b""] * count
+        else:
+            kinds.append(one.kind)
+            values.append(one.value)
+            envelopes.append(one.envelope)
+            envelope_sizes.append(len(one.envelope))
+            details.append(one.details)
     return b"".join(
         (
-            _OUTCOMES.pack(LAYOUT_VERSION, len(outcomes)),
-            _ends(values),
-            _ends(envelopes),
-            _ends(details),
-            bytes(kinds),
+            _OUTCOMES.pack(LAYOUT_VERSION, len(values)),
+            _ends(map(len, values)),
+            _ends(envelope_sizes),
+            _ends(map(len, details)),
+            kinds,
             *values,
             *envelopes,
             *details,
@@ -225,8 +264,8 @@ def read_key(blob: bytes, at: int = 0) -> bytes | None:
     """The key in an envelope that begins somewhere in bytes, and nothing else of it."""
     if not blob[at] & _HAS_KEY:
         return None
-    at += _ENVELOPE.size + int.from_bytes(blob[at + _ENVELOPE.size - 2 : at + _ENVELOPE.size], "little")
-    (length,) = _LENGTH32.unpack_from(blob, at)
+    at += _TOPIC_AT + (blob[at + _TOPIC_AT - 2] | blob[at + _TOPIC_AT - 1] << 8)
+    (length,) = _read_length32(blob, at)
     return blob[at + 4 : at + 4 + length]
 
 
@@ -280,5 +319,5 @@ def _decode_headers(blob: bytes, at: int) -> tuple[tuple[tuple[str, bytes | None
     return tuple(headers), at
 
 
-def _ends(parts: Iterable[bytes]) -> bytes:
-    return np.fromiter(accumulate(map(len, parts)), np.int32).tobytes()
+def _ends(sizes: Iterable[int]) -> bytes:
+    return np.fromiter(accumulate(sizes), np.int32).tobytes()

@@ -46,7 +46,7 @@ class Failure(NamedTuple):
     """Another event of its key and model waits, or is to wait, before it; the error is that one's."""
 
 
-class Offloaded(NamedTuple):
+class Offloaded(msgspec.Struct, frozen=True, gc=False):
     """An event that is to be scored beside the stream."""
 
     event_id: JsonValue
@@ -59,6 +59,15 @@ class Offloaded(NamedTuple):
 
 Scored = bytes | Failure | Offloaded
 """What became of one value: the JSON of its prediction, why there is none, or that it is scored elsewhere."""
+
+
+class ScoredBatch(NamedTuple):
+    """What became of the values of a batch."""
+
+    results: list[Scored]
+    """In the order of the values."""
+    by_reference: Mapping[str | None, Sequence[int]]
+    """The indexes of those that could be read, ascending, by the model that they name."""
 
 
 _NAMELESS = Failure(
@@ -117,12 +126,19 @@ _encode: Callable[[object], bytes] = msgspec.json.Encoder().encode
 
 
 def score_values(
+    values: Sequence[bytes], models: Models, times: EventTimes, default_model: str | None = None
+) -> list[Scored]:
+    """Score the values of a batch before which nobody waits; see `score_in_line`."""
+    return score_in_line(values, models, times, default_model).results
+
+
+def score_in_line(
     values: Sequence[bytes],
     models: Models,
     times: EventTimes,
     default_model: str | None = None,
     line: Line | None = None,
-) -> list[Scored]:
+) -> ScoredBatch:
     """Score the values of a batch of events.
 
     Args:
@@ -133,7 +149,7 @@ def score_values(
         line: who waits before them; None: nobody, and an event that nothing scores lets others pass.
 
     Returns:
-        N results in the order of the values.
+        N results, and who named which model.
     """
     events = _decode_all(values)
     results: list[Scored | None] = [None] * len(values)
@@ -145,7 +161,8 @@ def score_values(
             results[index] = Failure(times.errors[index])
         else:
             groups.setdefault(event.model, []).append(index)
-    for reference, group in _by_reference(groups, default_model).items():
+    by_reference = _by_reference(groups, default_model)
+    for reference, group in by_reference.items():
         if reference is None:
             for index in group:
                 results[index] = _NAMELESS
@@ -161,7 +178,8 @@ def score_values(
                     models.note(reference, model, noted)
             for index, result in zip(indexes, scored, strict=True):
                 results[index] = result
-    return results  # type: ignore[return-value]  # every index is in one group or failed above
+    # Every index is in one group or failed above.
+    return ScoredBatch(results, by_reference)  # type: ignore[arg-type]
 
 
 def decode_event(value: bytes) -> Event:

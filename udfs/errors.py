@@ -106,6 +106,11 @@ class Fault(Enum):
     """The same request may be answered later: a broken connection, an overloaded server, a deadline."""
     LASTING = "lasting"
     """Any other would be refused too: no such model, no right to it, an answer that can't be read."""
+    UNCLEAR = "unclear"
+    """The server failed, of this content or of any: halves of the batch tell. No result has it in the end."""
+    HARMFUL = "harmful"
+    """Scoring it ended or hung the process that tried, or it was among records that did, and was not found
+    to be harmless: it is never to be scored where the job runs."""
 
 
 class OffloadError(ModelstreamError):
@@ -113,17 +118,26 @@ class OffloadError(ModelstreamError):
 
     stage = "offload"
 
-    def __init__(self, text: str, fault: Fault = Fault.LASTING, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        fault: Fault = Fault.LASTING,
+        retry_after: float | None = None,
+        *,
+        is_answer: bool = False,
+    ) -> None:
         """Say what happened.
 
         Args:
             text: what, where, what to do.
             fault: what may help.
             retry_after: seconds that the server asked to be left alone for.
+            is_answer: whether the server itself said so, and so is there.
         """
         super().__init__(text)
         self.fault = fault
         self.retry_after = retry_after
+        self.is_answer = is_answer
 
 
 class EncodeError(ModelstreamError):

@@ -1,16 +1,18 @@
 """What becomes of events: they are scored here or beside the stream, held, or dead letters."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 import numpy as np
 
-from udfs.batches import EventBatch, Outcome, OutcomeKind, read_key
-from udfs.engine import Failure, Line, Offloaded, Scored, decode_event, score_values
+from udfs.batches import EventBatch, Outcome, OutcomeKind, PredictionRun, read_key
+from udfs.engine import Failure, Line, Offloaded, Scored, ScoredBatch, score_in_line, score_values
 from udfs.errors import Absence, ModelstreamError, ResolveError
 from udfs.event_times import EventTimes
 from udfs.held import HeldEvent, micro_batches
 from udfs.models.references import ServedReferences
+from udfs.offload.asked_events import AskedEvents, by_version
 from udfs.offload.offloaded_events import OffloadedEvents
 from udfs.outputs import OutputLimits, dead_letter
 from udfs.waiting_events import Leaving, WaitingEvents
@@ -50,23 +52,28 @@ class EventOutcomes:
         self._max_batch = max_batch
         self._wait = wait
 
-    def score(self, batch: EventBatch, times: EventTimes) -> list[Scored]:
+    def score(self, batch: EventBatch, times: EventTimes) -> ScoredBatch:
         """Score a batch, as far as nothing waits before its events."""
         line = Line(self._waiting, batch.key)
-        scored = score_values(batch.values, self._models, times, self._default_model, line)
+        scored = score_in_line(batch.values, self._models, times, self._default_model, line)
+        results = scored.results
         late = self._limits.timestamp_errors(batch, self._now_ms())
         for index, error in late.items():
-            scored[index] = Failure(error)
-        predictions = [result for result in scored if isinstance(result, bytes)]
+            results[index] = Failure(error)
+        predictions = [result for result in results if isinstance(result, bytes)]
         if predictions and not self._limits.all_fit(batch, predictions):
-            for index, result in enumerate(scored):
+            for index, result in enumerate(results):
                 if isinstance(result, bytes):
                     too_large = self._limits.size_error(result, batch.envelope(index))
-                    scored[index] = Failure(too_large) if too_large else result
+                    results[index] = Failure(too_large) if too_large else result
         return scored
 
     def sort_out(
-        self, batch: EventBatch, times: EventTimes, scored: list[Scored], outcomes: list[Outcome]
+        self,
+        batch: EventBatch,
+        times: EventTimes,
+        scored: ScoredBatch,
+        outcomes: list[Outcome | PredictionRun],
     ) -> None:
         """Hold the events of a batch that wait for a model, and hand on those that are scored elsewhere.
 
@@ -78,99 +85,159 @@ class EventOutcomes:
             scored: what `score` says of them.
             outcomes: gets what has become of them, and meanwhile of others.
         """
+        results = scored.results
+        at = times.at.tolist()
 
         def score_again(indexes: Sequence[int]) -> None:
-            again = self.score(batch.part(indexes), times.part(indexes))
-            for index, result in zip(indexes, again, strict=True):
-                scored[index] = result
+            if indexes:
+                again = self.score(batch.part(indexes), times.part(indexes)).results
+                for index, result in zip(indexes, again, strict=True):
+                    results[index] = result
+
+        def event_of(index: int, reference: str) -> HeldEvent:
+            return HeldEvent(reference, batch.values[index], batch.envelope(index), time=at[index])
+
+        left = 0
+
+        def pass_until(stop: int) -> None:
+            nonlocal left
+            if left < stop:
+                outcomes.append(batch.run(left, results[left:stop]))  # type: ignore[arg-type]  # predictions
+            left = max(left, stop + 1)  # some are looked at again
 
         now = self._clock()
-        index = 0
-        while index < len(scored):
-            result = scored[index]
-            value, envelope = batch.values[index], batch.envelope(index)
+        stops, references = self._stops(scored)
+        place = 0
+        while place < len(stops):
+            index = stops[place]
+            result = results[index]
+            pass_until(index)
             if isinstance(result, bytes):
-                outcome = Outcome(OutcomeKind.PREDICTION, result, envelope)
-                if not self._waits_behind_offloaded(batch, times, index, outcome):
+                outcome = Outcome(OutcomeKind.PREDICTION, result, batch.envelope(index))
+                if self._offloaded.keeps_back(references[index], batch.key(index)):
+                    self._offloaded.follow(event_of(index, references[index]), outcome)
+                else:
                     outcomes.append(outcome)
             elif isinstance(result, Offloaded):
-                if self._has_ended(result):
-                    score_again([index])
-                    continue
-                event = HeldEvent(result.reference, value, envelope, time=int(times.at[index]))
-                if self._offloaded.must_wait(event, result):
-                    outcomes += self._offloaded.wait_for_room()
-                    continue
-                refused = self._offloaded.add(event, result)
-                outcomes += [refused] if refused else []
+                asked = _offloaded_from(place, stops, results)
+                rest = self._offload(asked, event_of, outcomes)
+                score_again([one for one in rest if _has_ended(results[one])])
+                stops[place : place + len(asked)] = rest
+                for one, _ in asked:
+                    pass_until(one)
+                continue
             elif result.reference is None or not isinstance(result.error, ResolveError):
                 model = str(result.model) if result.model else None
+                value, envelope = batch.values[index], batch.envelope(index)
                 outcomes.append(dead_letter(value, envelope, result.error, self._limits, now, model))
             elif result.is_behind and batch.key(index) not in self._waiting.ahead(result.reference):
                 score_again([index])  # what it was behind was not held after all
                 continue
             else:
-                event = HeldEvent(result.reference, value, envelope, time=int(times.at[index]))
+                event = event_of(index, result.reference)
                 if self._waiting.must_wait_for_room(event, result.error):
                     changes = self._models.changes
+                    self._offloaded.submit()  # a lane may be let go of meanwhile
                     self._wait()
                     outcomes += self.release()  # what is held leaves before the rest of the batch
                     if self._models.changes != changes:
-                        score_again([one for one in range(index, len(scored)) if _is_absent(scored[one])])
+                        score_again([one for one in stops[place:] if _is_absent(results[one])])
                     continue
                 if why := self._waiting.hold(event, result.error):
                     outcomes.append(self._dead(event, why))
-            index += 1
+            place += 1
+        pass_until(len(results))
         self._offloaded.submit()
 
-    def _waits_behind_offloaded(
-        self, batch: EventBatch, times: EventTimes, index: int, outcome: Outcome
-    ) -> bool:
-        """Whether an event's prediction waits behind others of its key and model; it is kept then."""
-        if not self._offloaded.keeps_order or not self._offloaded.keeps_back_any(batch.key(index)):
-            return False
-        reference = decode_event(batch.values[index]).model or self._default_model
-        assert reference is not None  # it was scored
-        if not self._offloaded.keeps_back(reference, batch.key(index)):
-            return False
-        event = HeldEvent(reference, batch.values[index], batch.envelope(index), time=int(times.at[index]))
-        self._offloaded.follow(event, outcome)
-        return True
+    def _stops(self, scored: ScoredBatch) -> tuple[list[int], Mapping[int, str]]:
+        """What is to be looked at one by one, of a batch whose other predictions leave as they are.
 
-    def release(self) -> list[Outcome]:
+        Those are the predictions of models none of whose events waits, or is to wait.
+
+        Returns:
+            The indexes, ascending, and what is named by those of them that may have to wait.
+        """
+        others = [(index, one) for index, one in enumerate(scored.results) if not isinstance(one, bytes)]
+        waiting = {one.reference for _, one in others if one.reference is not None}.union(
+            self._offloaded.in_line
+        )
+        # A model's events are looked at together: some may come to stand behind others.
+        references = {
+            index: reference for reference in waiting for index in scored.by_reference.get(reference, ())
+        }
+        return sorted(references.keys() | {index for index, _ in others}), references
+
+    def _offload(
+        self,
+        asked: Sequence[tuple[int, Offloaded]],
+        event_of: Callable[[int, str], HeldEvent],
+        outcomes: list[Outcome | PredictionRun],
+        *,
+        is_held: bool = False,
+    ) -> list[int]:
+        """Hand events to their versions; those for which there is no room wait for it, and for nothing else.
+
+        Args:
+            asked: indexes of events, ascending, and what is to be scored of them.
+            event_of: the event of an index that names a model.
+            outcomes: gets what has become of those for which there is no room, and meanwhile of others.
+            is_held: whether they were taken in before.
+
+        Returns:
+            The indexes of those that are left, where a version is let go of while they wait.
+        """
+        groups = by_version(asked, event_of)
+        while groups:
+            full: set[str] = set()
+            left: list[AskedEvents] = []
+            for group in groups:
+                if group.reference not in full and not _has_ended(group.offloaded[0]):
+                    outcomes += self._offloaded.add(group, is_held=is_held)
+                if group.left:
+                    full.add(group.reference)
+                    left.append(group)
+            if any(_has_ended(group.offloaded[0]) for group in left):
+                return sorted(index for group in left for index in group.left)
+            if left:
+                outcomes += self._offloaded.wait_for_room(left)
+            groups = left
+        return []
+
+    def release(self) -> list[Outcome | PredictionRun]:
         """What became of what waited and waits no more."""
         return self._outcomes_of(self._waiting.take())
 
-    def give_up(self) -> list[Outcome]:
+    def give_up(self) -> list[Outcome | PredictionRun]:
         """What becomes at the end of the input of what still waits."""
         return self._outcomes_of(self._waiting.take_all("the input ended before the model came"))
 
-    def _outcomes_of(self, leaving: Leaving) -> list[Outcome]:
-        outcomes = [self._dead(event, why) for event, why in leaving.dead]
+    def _outcomes_of(self, leaving: Leaving) -> list[Outcome | PredictionRun]:
+        outcomes: list[Outcome | PredictionRun] = [self._dead(event, why) for event, why in leaving.dead]
         for piece in micro_batches(leaving.ready, *self._max_batch):
             outcomes += self._score_held(piece)
             self._offloaded.submit()
         return outcomes
 
-    def _score_held(self, events: list[HeldEvent]) -> list[Outcome]:
+    def _score_held(self, events: list[HeldEvent]) -> list[Outcome | PredictionRun]:
         """What becomes of events that were held; waits for room where they are scored elsewhere."""
         scored = self._score_events(events)
-        outcomes: list[Outcome] = []
+        outcomes: list[Outcome | PredictionRun] = []
         now_ms = self._now_ms()
-        index = 0
-        while index < len(events):
+        stops, place = list(range(len(events))), 0
+        while place < len(stops):
+            index = stops[place]
             event, result = events[index], scored[index]
             if isinstance(result, Offloaded):
-                if self._has_ended(result):
-                    [scored[index]] = self._score_events([event])
-                    continue
-                if self._offloaded.must_wait(event, result, is_held=True):
-                    outcomes += self._offloaded.wait_for_room()
-                    continue
-                self._offloaded.add(event, result)
-            elif isinstance(result, Failure):
+                asked = _offloaded_from(place, stops, scored)
+                rest = self._offload(asked, lambda index, _: events[index], outcomes, is_held=True)
+                for one in rest:
+                    if _has_ended(scored[one]):
+                        [scored[one]] = self._score_events([events[one]])
+                stops[place : place + len(asked)] = rest
+                continue
+            if isinstance(result, Failure):
                 outcomes += self._dead_unless_held(event, result.error)
-            elif refused := self._refused(event, result, now_ms):
+            elif refused := self._limits.refusal(result, event.envelope, now_ms):
                 outcomes.append(self._dead(event, refused))
             else:
                 outcome = Outcome(OutcomeKind.PREDICTION, result, event.envelope)
@@ -178,17 +245,12 @@ class EventOutcomes:
                     self._offloaded.follow(event, outcome)
                 else:
                     outcomes.append(outcome)
-            index += 1
+            place += 1
         return outcomes
 
     def _score_events(self, events: Sequence[HeldEvent]) -> list[Scored]:
         times = EventTimes(np.array([event.time for event in events], np.int64), {})
         return score_values([event.value for event in events], self._models, times, self._default_model)
-
-    def _has_ended(self, offloaded: Offloaded) -> bool:
-        """Whether a version was let go of since it was found, while room was waited for."""
-        lane = offloaded.model.lane
-        return lane is not None and lane.is_ending
 
     def _dead_unless_held(self, event: HeldEvent, error: ModelstreamError) -> list[Outcome]:
         """A dead letter; nothing where the event's model has come to be loaded anew, and it is held again."""
@@ -196,11 +258,6 @@ class EventOutcomes:
             why = self._waiting.hold(event, error)
             return [] if why is None else [self._dead(event, why)]
         return [self._dead(event, error)]
-
-    def _refused(self, event: HeldEvent, prediction: bytes, now_ms: int) -> ModelstreamError | None:
-        """Why the predictions topic would refuse a prediction, None where it would not."""
-        too_large = self._limits.size_error(prediction, event.envelope)
-        return too_large or self._limits.timestamp_error(event.envelope, now_ms)
 
     def _now_ms(self) -> int:
         return int(self._clock().timestamp() * 1000)
@@ -213,6 +270,25 @@ class EventOutcomes:
 
 def _key(event: HeldEvent) -> bytes | None:
     return read_key(event.envelope) if event.envelope else None
+
+
+def _has_ended(result: Scored) -> bool:
+    """Whether a version was let go of since it was found, while room was waited for."""
+    lane = result.model.lane if isinstance(result, Offloaded) else None
+    return lane is not None and lane.is_ending
+
+
+def _offloaded_from(
+    place: int, indexes: Sequence[int], results: Sequence[Scored]
+) -> list[tuple[int, Offloaded]]:
+    """From a place among indexes on, as long as they are of events that are scored beside the stream."""
+    found: list[tuple[int, Offloaded]] = []
+    for index in islice(indexes, place, None):
+        result = results[index]
+        if not isinstance(result, Offloaded):
+            break
+        found.append((index, result))
+    return found
 
 
 def _is_absent(result: Scored) -> bool:

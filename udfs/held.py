@@ -27,6 +27,11 @@ class HeldEvent(msgspec.Struct, frozen=True, array_like=True):
     """The event's time, ms since 1970; None in states of schema 1."""
 
     @property
+    def at(self) -> int:
+        """Its time, -1 where none is known."""
+        return -1 if self.time is None else self.time
+
+    @property
     def size(self) -> int:
         """Bytes that count against the bound."""
         return len(self.value) + len(self.envelope)

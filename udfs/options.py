@@ -1,5 +1,6 @@
 """The options of a format, as they were published: read strictly, whichever way they were written."""
 
+import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
 
@@ -25,7 +26,9 @@ class OptionReader:
             ModelLoadError: there is one that is not known.
         """
         if unknown := sorted(options.keys() - known):
-            raise ModelLoadError(f"unknown option {unknown[0]!r}; known: {', '.join(sorted(known))}")
+            raise ModelLoadError(
+                f"unknown option {with_nearest(unknown[0], known)}; known: {', '.join(sorted(known))}"
+            )
         self._options = options
 
     def text(self, name: str) -> str | None:
@@ -110,6 +113,12 @@ class OptionReader:
         if not isinstance(value, Mapping):
             raise ModelLoadError(f"option {name}: expected a JSON object, got {self._options[name]!r}")
         return value
+
+
+def with_nearest(name: str, known: Collection[str]) -> str:
+    """A mistyped name in quotes, with the known one that was perhaps meant."""
+    nearest = difflib.get_close_matches(name, sorted(known), 1)
+    return f"{name!r} (did you mean {nearest[0]!r}?)" if nearest else repr(name)
 
 
 def _seconds_in(value: JsonValue) -> float | None:

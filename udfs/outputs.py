@@ -63,6 +63,10 @@ class OutputLimits(NamedTuple):
             )
         return None
 
+    def refusal(self, prediction: bytes, envelope: bytes, now_ms: int) -> EncodeError | None:
+        """Why the predictions topic would refuse a prediction, None where it would not."""
+        return self.size_error(prediction, envelope) or self.timestamp_error(envelope, now_ms)
+
     def _bounds(self, now_ms: int) -> tuple[float, float]:
         latest = math.inf if self.ahead_ms is None else now_ms + self.ahead_ms
         earliest = -math.inf if self.behind_ms is None else now_ms - self.behind_ms

@@ -44,8 +44,11 @@ STATUSES = OutputTag("model-statuses", Types.ROW([BYTES, BYTES]))
 # Embedded, PyFlink keeps bytes in state as arrays of objects, which fail the checkpoint: text it is.
 CATALOG = MapStateDescriptor("catalog", Types.STRING(), Types.STRING())
 """The broadcast state: a model's name -> its JSON; the empty name -> the catalog's offset."""
-_HELD = ListStateDescriptor("held-events", Types.STRING())
-_HIGHEST = ListStateDescriptor("highest-event-times", Types.STRING())
+_KEYED_STATE = tuple(
+    ListStateDescriptor(name, Types.STRING())
+    for name in ("held-events", "highest-event-times", "served-versions")
+)
+"""Lists of texts, in the order of `udfs.subtask.State`."""
 _OFFSET = ""
 _CLOSE_SECONDS = 30.0
 
@@ -94,8 +97,7 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         """Start the thread that does all model work, and import the formats' libraries in it."""
         worker.check_code_version(self._code_version)
         worker.end_with_task_manager()
-        self._held_state = runtime_context.get_list_state(_HELD)
-        self._highest_state = runtime_context.get_list_state(_HIGHEST)
+        self._keyed_state = [runtime_context.get_list_state(one) for one in _KEYED_STATE]
         self._saved: Mapping[str, Model | None] = {}
         self._thread = ModelThread("model-thread")
         place = _place(self._settings.job, runtime_context)
@@ -160,16 +162,17 @@ class ScoreBatches(KeyedBroadcastProcessFunction):  # type: ignore[misc]  # PyFl
         self._saved = catalog.models
 
     def _adopt(self) -> None:
-        held, highest = list(self._held_state.get() or ()), list(self._highest_state.get() or ())
-        if held or highest:
-            self._thread.run(self._subtask.adopt, held, highest)
-            self._held_state.clear()
-            self._highest_state.clear()
+        """Go on from the keyed state, which the batch before the next checkpoint writes anew."""
+        state = [list(one.get() or ()) for one in self._keyed_state]
+        if any(state):
+            self._thread.run(self._subtask.adopt, *state)
+            for one in self._keyed_state:
+                one.clear()
 
     def _emit(self, turn: Turn) -> Sequence[object]:
         if turn.state is not None:
-            self._held_state.update(turn.state.held)
-            self._highest_state.update(turn.state.highest_event_times)
+            for one, texts in zip(self._keyed_state, turn.state, strict=True):
+                one.update(texts)
         records: list[object] = [
             (STATUSES, Row(status.key(), msgspec.json.encode(status))) for status in turn.statuses
         ]

@@ -12,6 +12,7 @@ from udfs.batches import (
     BatchKind,
     EventBatch,
     Outcome,
+    PredictionRun,
     decode_envelope,
     decode_events,
     encode_outcomes,
@@ -48,6 +49,7 @@ class State(NamedTuple):
     held: list[str]
     """Events in flight among them: after a restart they are scored again."""
     highest_event_times: list[str]
+    served_versions: list[str]
 
 
 class Turn(NamedTuple):
@@ -115,6 +117,8 @@ class ScoringSubtask:
         self._lateness = Lateness(serving, models, answers, self._scored, self._reports)
         self._letters = UpdateLetters(limits, clock, writes=place.subtask == 0)
         self._is_adopted = False
+        self._served_before: list[str] = []
+        """Versions that served in earlier attempts, until all of them are known."""
 
     @property
     def catalog(self) -> catalogs.Catalog:
@@ -128,7 +132,12 @@ class ScoringSubtask:
         self._lateness.start(restored)
         self._note_changes()
 
-    def adopt(self, held: Iterable[str], highest_event_times: Iterable[str] = ()) -> None:
+    def adopt(
+        self,
+        held: Iterable[str],
+        highest_event_times: Iterable[str] = (),
+        served_versions: Iterable[str] = (),
+    ) -> None:
         """Go on from the state of an earlier attempt, or of another subtask before a rescaling.
 
         All of them come before the first batch.
@@ -141,23 +150,30 @@ class ScoringSubtask:
         ]
         self._waiting.restore(timed)
         self._scored.adopt(highest_event_times)
+        self._served_before += served_versions
 
     def on_batch(self, blob: bytes) -> Turn:
         """Score a batch, after what was held and now has its model."""
         batch = decode_events(blob)
         if not self._is_adopted:
             self._is_adopted = True
+            self._serving.adopted(self._served_before)
+            self._served_before.clear()
             self._lateness.adopted()
             self._reports.say_highest()
         self._poll()
-        outcomes = self._letters.take() + self._offloaded.collect() + self._events.release()
+        outcomes: list[Outcome | PredictionRun] = []
+        outcomes += self._letters.take()
+        outcomes += self._offloaded.collect()
+        outcomes += self._events.release()
         if batch.kind is BatchKind.END_OF_INPUT:
             outcomes += self._end()
         elif batch.values:
             times = self._times_of_batch(batch)
             scored = self._events.score(batch, times)
-            if not (outcomes or self._offloaded.keeps_order) and all(type(one) is bytes for one in scored):
-                return self._turn(encode_predictions(batch, scored), batch)  # type: ignore[arg-type]  # all are bytes
+            predictions = scored.results
+            if not (outcomes or self._offloaded.in_line) and all(type(one) is bytes for one in predictions):
+                return self._turn(encode_predictions(batch, predictions), batch)  # type: ignore[arg-type]  # all are bytes
             self._events.sort_out(batch, times, scored, outcomes)
         return self._turn(encode_outcomes(outcomes) if outcomes else None, batch)
 
@@ -214,13 +230,15 @@ class ScoringSubtask:
         self._serving.wait(_WAIT_SECONDS)
         self._poll()
 
-    def _end(self) -> list[Outcome]:
+    def _end(self) -> list[Outcome | PredictionRun]:
         """At the end of the input nothing stays held or in flight, and every load has said its word."""
         outcomes = self._events.release()
         while self._serving.is_loading:
             self._wait()
-            outcomes += self._offloaded.collect() + self._events.release()
-        outcomes += self._letters.take() + self._events.give_up()
+            outcomes += self._offloaded.collect()
+            outcomes += self._events.release()
+        outcomes += self._letters.take()
+        outcomes += self._events.give_up()
         while self._offloaded:
             self._offloaded.wait()
             outcomes += self._offloaded.collect()
@@ -235,7 +253,8 @@ class ScoringSubtask:
         state = None
         if batch.barrier_follows:
             # What is in flight came before what is held of its key and model.
-            state = State(self._offloaded.encode() + self._waiting.encode(), self._scored.encode())
+            held = self._offloaded.encode() + self._waiting.encode()
+            state = State(held, self._scored.encode(), self._serving.served())
         return Turn(outcomes, self._take_statuses(), state)
 
     def _note_changes(self) -> None:

@@ -20,7 +20,7 @@ from udfs.remotes import Remote, Surroundings
 from udfs.remotes.base import Trace
 from udfs.remotes.credentials import Credentials
 
-SECONDS = 30.0
+SECONDS = 60.0
 TRACE: Trace = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
 SECRET = "xyzzy-4711"
 
@@ -88,12 +88,12 @@ def raise_score_error(result: JsonValue | ScoreError) -> None:
 
 @contextmanager
 def record_fault() -> Iterator[list[str]]:
-    """Expect a ScoreError, or an OffloadError that is a record's fault; gives its text."""
+    """Expect a ScoreError, or an OffloadError that may be a record's fault; gives its text."""
     said: list[str] = []
     with pytest.raises((ScoreError, OffloadError)) as caught:
         yield said
     error = caught.value
-    assert not isinstance(error, OffloadError) or error.fault is Fault.RECORD, error
+    assert not isinstance(error, OffloadError) or error.fault in (Fault.RECORD, Fault.UNCLEAR), error
     said.append(_one_line(error))
 
 

@@ -30,7 +30,7 @@ from udfs.json_values import JsonValue, write_json
 from udfs.scorers import Options, Scorer, load_scorer
 
 IRIS_FIELDS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
-_DEADLINE_S = 10.0
+_DEADLINE_S = 60.0
 
 
 def iris_rows() -> list[JsonValue]:

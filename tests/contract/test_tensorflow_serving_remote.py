@@ -51,7 +51,8 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     command = [*_MODULE, "tests.tensorflow_serving_server", str(port), str(rest_port), "iris"]
     server = processes.start([*command, str(folder / "iris")], log, folder=_PROJECT)
     try:
-        processes.wait_ready(server, lambda: processes.listens(port), "the stand-in", log, 240)
+        both = port, rest_port
+        processes.wait_ready(server, lambda: all(map(processes.listens, both)), "the stand-in", log, 240)
         yield Stand(f"grpc://127.0.0.1:{port}", f"http://127.0.0.1:{rest_port}", artifact)
     finally:
         processes.stop(server)

@@ -124,7 +124,7 @@ def test_subtasks_that_fetch_at_once_all_get_the_whole_file(cache: Path, place: 
     start = threading.Barrier(8)
 
     def fetch() -> bytes:
-        start.wait(10)
+        start.wait(60)
         return make_store(cache, place).fetch(by_uri(place)).read_bytes()
 
     with ThreadPoolExecutor(8) as pool:

@@ -111,6 +111,23 @@ def test_outcomes_are_read_as_what_they_were_written_from(case: Mapping[str, Any
     assert decode_outcomes(bytes.fromhex(case["bytes"])) == outcomes_of(case)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 3), (1, 3), (3, 4)])
+def test_a_run_of_predictions_is_written_as_each_of_them_would_be(start: int, stop: int) -> None:
+    envelopes = [encode_envelope(Envelope("e", 0, n, 0, b"k" * n, False, ())) for n in range(4)]
+    batch = decode_events(encode_events(BatchKind.EVENTS, 0, [(b"{}", one) for one in envelopes]))
+    predictions = [b"p" * (number + 1) for number in range(start, stop)]
+    dead = Outcome(OutcomeKind.DEAD_LETTER, b"value", b"envelope", b"details")
+
+    written = encode_outcomes([dead, batch.run(start, predictions), dead])
+
+    one_by_one = [
+        Outcome(OutcomeKind.PREDICTION, *both)
+        for both in zip(predictions, envelopes[start:stop], strict=True)
+    ]
+    assert written == encode_outcomes([dead, *one_by_one, dead])
+    assert decode_outcomes(written) == [dead, *one_by_one, dead]
+
+
 def test_a_header_may_be_as_long_as_kafka_lets_it_be() -> None:
     headers = (("n" * 100_000, b"v"), *(("again", b"") for _ in range(70_000)))
     envelope = Envelope("events", 0, 0, 0, None, False, headers)

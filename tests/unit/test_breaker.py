@@ -1,5 +1,8 @@
 """An endpoint that is down is left alone, and found again when it is back."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +144,14 @@ def test_an_endpoint_has_one_breaker() -> None:
     assert breakers.of("a") is not breakers.of("b")
 
 
+def test_a_breaker_that_nobody_uses_is_let_go() -> None:
+    breakers = Breakers()
+    used, unused = breakers.of("a"), weakref.ref(breakers.of("b"))
+    gc.collect()
+    assert breakers.of("a") is used
+    assert unused() is None
+
+
 @settings(derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(["ask", "succeed", "fail", "abandon"]), st.floats(0, 3))))
 def test_there_is_never_more_than_one_probe_and_it_always_recovers(steps: list[tuple[str, float]]) -> None:
@@ -180,4 +191,11 @@ def test_requests_that_were_sent_after_a_fault_count_again() -> None:
     for number in range(FAULTS_IN_A_ROW):
         breaker.fail(number + 1.0, "reset", 0, float(number))
 
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_requests_that_each_had_all_of_their_time_count_each() -> None:
+    breaker = Breaker("e")
+    for probe in [breaker.admit(0) for _ in range(FAULTS_IN_A_ROW)]:
+        breaker.fail(5, "no answer", probe, 0, is_evidence=True)
     assert breaker.state is BreakerState.OPEN

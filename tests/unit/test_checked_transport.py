@@ -41,7 +41,7 @@ class Places(AllowedPlaces):
 async def client_of(places: AllowedPlaces) -> AsyncIterator[httpx.AsyncClient]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     transport = CheckedTransport(CheckedAddresses(places), context)
-    async with httpx.AsyncClient(transport=transport, trust_env=False) as client:
+    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -81,7 +81,7 @@ def test_addresses_are_asked_for_again_after_a_while(
 
 def test_the_next_address_is_tried_where_one_is_unreachable(server: HttpStandIn) -> None:
     async def use(client: httpx.AsyncClient) -> None:
-        await client.get(f"http://models.test:{server.port}/a", timeout=10)
+        await client.get(f"http://models.test:{server.port}/a")
 
     run(Places(["127.0.0.2", "127.0.0.1"]), use)
     assert len(server.asked) == 1

@@ -14,11 +14,14 @@ from cli.reports import report
 from jobs.config import ArtifactsConfig, JobConfig
 from tests.unit.test_cli_changes import CONFIG, ScriptedJob, nobody
 from udfs.errors import ModelstreamError
+from udfs.formats import Format
 from udfs.models.updates import Artifact, PublishModel, encode_update
 from udfs.records import ModelId
+from udfs.remotes import REMOTES
 
 URL = "grpc://127.0.0.1:8081"
-REMOTE = ["fraud:3", "--format", "open-inference", "--option", f"url={URL}"]
+REMOTE = ["fraud:3", "--format", "open-inference", "--option", f"url={URL}", "--option", "model=fraud"]
+REST = ["fraud:3", "--format", "rest", "--option", "url=http://127.0.0.1:1"]
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def sent(job: ScriptedJob) -> dict[str, Any]:
 
 
 def test_a_remote_is_published_without_a_file(job: ScriptedJob) -> None:
-    said = publish(*REMOTE, "--option", "model=fraud", "--option", "version=3")
+    said = publish(*REMOTE, "--option", "version=3")
 
     assert sent(job) | {"occurred_on": None} == {
         "type": "publish_model",
@@ -74,7 +77,7 @@ def test_a_remote_is_published_without_a_file(job: ScriptedJob) -> None:
 
 
 def test_an_option_that_is_a_json_object_is_sent_as_it_was_written(job: ScriptedJob) -> None:
-    publish(*REMOTE, "--option", 'headers={"x-team": "a=b"}')
+    publish(*REST, "--option", 'headers={"x-team": "a=b"}')
 
     assert sent(job)["options"]["headers"] == '{"x-team": "a=b"}'
 
@@ -124,6 +127,40 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "s3://a: expected a URI of",
     ),
     "an inline remote": ([*REMOTE, "--execution", "inline"], "--execution inline: a server scores models of"),
+    "a mistyped option": (
+        [*REST, "--option", "repeatible=true"],
+        "unknown option 'repeatible' (did you mean 'repeatable'?); known: batch, ",
+    ),
+    "a mistyped option of offloading": (
+        [*REST, "--option", "in_flihgt=4"],
+        "(did you mean 'in_flight'?); known: batch, ",
+    ),
+    "an option that is of nobody": (
+        [*REST, "--option", "colour=red"],
+        "unknown option 'colour'; known: batch, body, credentials, error, headers, inputs, method, output, "
+        "repeatable, url; of offloading: attempts, deadline, fallback, in_flight, max_batch, ",
+    ),
+    "a protocol's option of a wrong type": (
+        [*REST, "--option", "repeatable=perhaps"],
+        "option repeatable: expected true or false, got 'perhaps'",
+    ),
+    "an option of offloading of a wrong type": (
+        [*REST, "--option", "deadline=soon"],
+        "option deadline: expected seconds",
+    ),
+    "an option that is missing": (
+        ["fraud:3", "--format", "open-inference", "--option", f"url={URL}"],
+        "option model is missing",
+    ),
+    "workers of a server": ([*REST, "--option", "workers=2"], "option workers: a server scores fraud:3; the"),
+    "requests in flight to worker processes": (
+        ["fraud:3", "FILE", "--format", "onnx", "--execution", "offload", "--option", "in_flight=4"],
+        "the option workers says how many there are",
+    ),
+    "a wrong number of workers": (
+        ["fraud:3", "FILE", "--format", "onnx", "--execution", "offload", "--option", "workers=no"],
+        "option workers: expected a number",
+    ),
     "no file": (["fraud:3", "--format", "onnx"], "format onnx needs ARTIFACT, the model's file"),
     "no such format": (["fraud:3", "--format", "soap"], "unknown format 'soap'; there are onnx, "),
 }
@@ -138,6 +175,44 @@ def test_what_can_not_be_published_is_told_and_not_sent(
 
     assert line in str(error.value)
     assert job.sent == []
+
+
+def test_a_file_is_not_copied_where_its_options_are_refused(
+    job: ScriptedJob, file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    offloaded = [
+        "fraud:3",
+        str(file),
+        "--format",
+        "onnx",
+        "--execution",
+        "offload",
+        "--upload",
+        f"file:{folder}",
+    ]
+
+    with pytest.raises(ModelstreamError, match="option in_flight"):
+        publish(*offloaded, "--option", "in_flight=4")
+    assert not folder.exists()
+
+    publish(*offloaded)
+    assert [*folder.iterdir()] != []
+
+
+def test_credentials_need_not_be_there_where_a_version_is_published_from(job: ScriptedJob) -> None:
+    publish(*REST, "--option", "credentials=bank")
+
+    assert sent(job)["options"]["credentials"] == "bank"
+
+
+def test_where_a_protocol_is_not_installed_the_job_alone_checks_its_options(
+    job: ScriptedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REMOTES, "rest", Format("nowhere", "rest", ("nowhere",), ()))
+
+    assert "its options are checked by the job alone" in publish(*REST, "--option", "colour=red")
+    assert sent(job)["options"]["colour"] == "red"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from cli.score import score_lines
+from udfs.engine import score_inputs
 from udfs.errors import ScoreError
 from udfs.json_values import JsonValue
 
@@ -45,7 +47,7 @@ class Forgetful(Echo):
 
 
 def scored(lines: Sequence[bytes], scorer: Echo | None = None, batch_size: int = 1000) -> list[Any]:
-    text = b"".join(score_lines(scorer or Echo(), lines, batch_size))
+    text = b"".join(score_lines(partial(score_inputs, scorer or Echo()), lines, batch_size))
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -144,7 +146,7 @@ def test_a_batch_is_written_before_the_next_is_read() -> None:
             read.append(number)
             yield b'{"data": 1}'
 
-    assert len(next(score_lines(Echo(), lines(), 2)).splitlines()) == 2
+    assert len(next(score_lines(partial(score_inputs, Echo()), lines(), 2)).splitlines()) == 2
     assert read == [0, 1]
 
 
@@ -297,6 +299,14 @@ def test_a_server_is_asked_without_an_artifact(server: str) -> None:
     )
 
     assert (done.returncode, json.loads(done.stdout)) == (0, {"id": 1, "outputs": 42}), done.stderr
+
+
+def test_what_a_server_refuses_is_an_error_of_stage_offload(server: str) -> None:
+    arguments = ["--option", f"url={server}", "--option", "output=predictions"]
+    done = modelstream("score", "--format", "rest", *arguments, stdin=b'{"id": 1, "data": 21}\n')
+
+    error = json.loads(done.stdout)["error"]
+    assert (error["stage"], error["type"]) == ("offload", "OffloadError"), error
 
 
 def test_an_artifact_of_a_server_is_refused(tmp_path: Path) -> None:

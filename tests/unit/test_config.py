@@ -145,6 +145,13 @@ def test_credentials_say_where_secrets_are() -> None:
     }
 
 
+def test_credentials_may_be_bound_to_servers() -> None:
+    bank = read("offload.credentials.bank={bearer_env: A, servers: [bank.example], plaintext: true}")
+    assert bank.offload.credentials == {
+        "bank": Credentials(bearer_env="A", servers=("bank.example",), plaintext=True)
+    }
+
+
 def test_worker_processes_have_a_bound_of_memory() -> None:
     assert read().offload.max_memory == 4 * 1024**3
     assert read("offload.max_memory=512MiB").offload.max_memory == 512 * 1024**2
@@ -181,6 +188,7 @@ WRONG = {
     "offload.credentials.bank=t0k3n": "offload.credentials[...]: expected `object`",
     "offload.credentials.bank.bearer=t0k3n": "offload.credentials[...].bearer: unknown key",
     "offload.credentials.bank.bearer_env=1": "offload.credentials[...].bearer_env: expected `str",
+    "offload.credentials.bank.servers=['https://b']": "offload.credentials[...]: servers: expected HOST",
     "offload.credentials[a b]={}": "offload: credentials: expected a name of up to 128 letters",
     "offload.credentials[a\n]={}": "offload: credentials: expected a name of up to 128 letters",
     "topics.events=a b": "topics.events:",

@@ -32,7 +32,7 @@ def test_requests_are_counted_by_their_latency() -> None:
 
 def test_names_are_there_from_the_start_and_unique() -> None:
     names = [name for name, _ in Counts().items()]
-    assert len(names) == len(set(names)) == 8 + len(BATCH_SIZES) + 1 + len(LATENCIES_MS) + 1
+    assert len(names) == len(set(names)) == 9 + len(BATCH_SIZES) + 1 + len(LATENCIES_MS) + 1
     assert set(names) >= GAUGES
 
 

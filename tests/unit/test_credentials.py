@@ -1,5 +1,7 @@
 """Credentials: names and paths only in the configuration, read where a remote is made, never shown."""
 
+import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.certificates import Authority
+from tests.certificates import Authority, Identity
 from udfs.errors import Fault, ModelLoadError, OffloadError
 from udfs.remotes.credentials import Credentials, Secrets, open_credentials
 
@@ -39,6 +41,11 @@ def load_error(**fields: Any) -> str:
         ({"headers_env": {"X-Key": "A", "x-key": "B"}}, "each once"),
         ({"bearer_env": "A", "headers_env": {"Authorization": "B"}}, "the header of the bearer token too"),
         ({"token": "secret"}, "unknown field"),
+        ({"servers": ["https://models.example.com"]}, "servers: expected HOST, HOST:PORT or"),
+        ({"servers": ["*"]}, "servers: expected HOST, HOST:PORT or"),
+        ({"servers": ["models.*"]}, "servers: expected HOST, HOST:PORT or"),
+        ({"servers": ["models.example.com:0"]}, "servers: expected HOST, HOST:PORT or"),
+        ({"servers": ["models.example.com\n"]}, "servers: expected HOST, HOST:PORT or"),
     ],
 )
 def test_a_configuration_that_can_t_work_is_refused(fields: dict[str, Any], cause: str) -> None:
@@ -119,6 +126,29 @@ class TestTokenFile:
         assert secrets.headers() == {"authorization": "Bearer back"}
 
 
+def with_client(authority: Authority) -> tuple[Secrets, Identity]:
+    """Secrets with a certificate for clients, and its files."""
+    first = authority.sign("first")
+    files = {"client_cert_file": str(first.cert), "client_key_file": str(first.key)}
+    return Secrets("fraud", decoded(ca_file=str(authority.file), **files)), first
+
+
+def shown_by(secrets: Secrets, authority: Authority) -> bytes | None:
+    """The certificate that a server gets to see on a new connection."""
+    context, asking = secrets.ssl_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert context is not None
+    asking.load_cert_chain(*authority.sign("server"))
+    asking.load_verify_locations(authority.file)
+    asking.verify_mode = ssl.CERT_REQUIRED
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(to_client, to_server, server_hostname="localhost")
+    server = asking.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server, client, server):
+        with suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    return server.getpeercert(binary_form=True)
+
+
 class TestTls:
     def test_without_files_nothing_is_said_of_tls(self) -> None:
         assert Secrets("fraud", Credentials()).ssl_context() is None
@@ -156,6 +186,33 @@ class TestTls:
         text = load_error(client_cert_file=str(cert), client_key_file=str(key))
         assert text.startswith(f"credentials fraud: {cert} and {key}: expected a PEM certificate and its key")
 
+    def test_a_client_certificate_that_changed_is_shown(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        secrets, first = with_client(authority)
+        second = authority.sign("second")
+        first.cert.write_bytes(second.cert.read_bytes())
+        first.key.write_bytes(second.key.read_bytes())
+        secrets.headers()
+        assert shown_by(secrets, authority) == ssl.PEM_cert_to_DER_cert(second.cert.read_text())
+
+    def test_half_of_a_new_pair_leaves_the_old_one(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        secrets, first = with_client(authority)
+        before = first.cert.read_text()
+        first.cert.write_bytes(authority.sign("second").cert.read_bytes())
+        secrets.headers()
+        assert shown_by(secrets, authority) == ssl.PEM_cert_to_DER_cert(before)
+
+    def test_the_other_half_makes_it_shown(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        secrets, first = with_client(authority)
+        second = authority.sign("second")
+        first.cert.write_bytes(second.cert.read_bytes())
+        secrets.headers()
+        first.key.write_bytes(second.key.read_bytes())
+        secrets.headers()
+        assert shown_by(secrets, authority) == ssl.PEM_cert_to_DER_cert(second.cert.read_text())
+
     def test_an_encrypted_key_is_refused_and_no_password_asked_for(self, tmp_path: Path) -> None:
         cert, key = Authority(tmp_path).sign("client")
         private = load_pem_private_key(key.read_bytes(), None)
@@ -164,6 +221,40 @@ class TestTls:
         )
         text = load_error(client_cert_file=str(cert), client_key_file=str(key))
         assert "not encrypted" in text
+
+
+class TestServers:
+    @pytest.mark.parametrize(
+        ("pattern", "host", "port"),
+        [
+            ("models.example.com", "models.example.com", 443),
+            ("Models.Example.com.", "models.example.com", 1),
+            ("models.example.com:8081", "models.example.com", 8081),
+            ("*.example.com", "a.b.example.com", 443),
+            ("10.0.0.7:80", "10.0.0.7", 80),
+            ("[::1]:80", "0:0::1", 80),
+        ],
+    )
+    def test_a_server_that_is_named_may_see_them(self, pattern: str, host: str, port: int) -> None:
+        assert decoded(servers=["other", pattern]).may_go_to(host, port)
+
+    @pytest.mark.parametrize(
+        ("pattern", "host", "port"),
+        [
+            ("models.example.com", "evil.example.com", 443),
+            ("models.example.com", "models.example.com.evil.com", 443),
+            ("models.example.com:8081", "models.example.com", 8082),
+            ("models.example.com:8081", "models.example.com", None),
+            ("*.example.com", "example.com", 443),
+            ("*.example.com", "evilexample.com", 443),
+            ("10.0.0.7", "10.0.0.70", 80),
+        ],
+    )
+    def test_another_may_not(self, pattern: str, host: str, port: int | None) -> None:
+        assert not decoded(servers=[pattern]).may_go_to(host, port)
+
+    def test_without_servers_every_one_may(self) -> None:
+        assert Credentials().may_go_to("models.example.com", 443)
 
 
 class TestByName:

@@ -30,7 +30,7 @@ def sleeper(log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_the_pid_is_that_of_the_program_itself(sleeper: subprocess.Popen[bytes]) -> None:
-    wait_until(lambda: psutil.Process(sleeper.pid).name() == "sleep", 10)
+    wait_until(lambda: psutil.Process(sleeper.pid).name() == "sleep")
 
 
 def test_stop_ends_a_process_in_order(sleeper: subprocess.Popen[bytes]) -> None:
@@ -40,9 +40,17 @@ def test_stop_ends_a_process_in_order(sleeper: subprocess.Popen[bytes]) -> None:
 
 def test_stop_kills_a_process_that_does_not_listen(log: Path) -> None:
     process = processes.start(["bash", "-c", DEAF], log)
-    wait_until(lambda: "deaf" in processes.end_of(log), 10)
+    wait_until(lambda: "deaf" in processes.end_of(log))
     processes.stop(process, patience=0.2)
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_session_ends_with_what_a_process_left_in_it(log: Path) -> None:
+    process = processes.start(["bash", "-c", "sleep 60 & echo $!"], log)
+    process.wait()
+    left = psutil.Process(int(processes.end_of(log)))
+    processes.kill_session(process)
+    wait_until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE, what="its end")
 
 
 def test_output_and_errors_go_to_the_log(log: Path) -> None:
@@ -55,7 +63,7 @@ def test_waiting_for_a_process_that_ended_shows_the_end_of_its_log(log: Path) ->
     with pytest.raises(
         ProcessError, match=r"the job ended with status 3; the end of its log:\nno such topic"
     ):
-        processes.wait_ready(process, lambda: False, "the job", log, timeout=10)
+        processes.wait_ready(process, lambda: False, "the job", log, timeout=60)
 
 
 def test_waiting_has_a_deadline(sleeper: subprocess.Popen[bytes], log: Path) -> None:
@@ -75,9 +83,9 @@ def test_a_process_ends_with_a_parent_that_was_killed(log: Path) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        wait_until(lambda: child.name() == "sleep", 10)
+        wait_until(lambda: child.name() == "sleep")
         parent.kill()
-    wait_until(lambda: not child.is_running(), 10, "the end of the child")
+    wait_until(lambda: not child.is_running(), what="the end of the child")
 
 
 def test_free_ports_are_different_and_free() -> None:

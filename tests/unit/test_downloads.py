@@ -199,7 +199,7 @@ class TestHttp:
         assert "not fetched in 0.3 s (artifacts.timeout)" in failure(
             f"{server.url}/m", server.url, timeout=0.3
         )
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
     def test_a_server_that_drips_is_left_in_time(self, server: Server) -> None:
         def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -210,7 +210,7 @@ class TestHttp:
         server.answers["/m"] = drip
         start = time.monotonic()
         assert "not fetched in 0.3 s" in failure(f"{server.url}/m", server.url, timeout=0.3)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
     def test_errors_do_not_show_the_query(self, server: Server) -> None:
         assert "secret" not in failure(f"{server.url}/gone?sig=secret", server.url)
@@ -590,7 +590,7 @@ class TestS3:
         server.answers["/models/iris/x"] = redirect("/secret")
         server.answers["/secret"] = body(MODEL)
         options = {**s3, "endpoint_url": server.url}
-        failure(f"{self.PLACE}/x", self.PLACE, s3=options, timeout=10)
+        failure(f"{self.PLACE}/x", self.PLACE, s3=options, timeout=60)
         assert "/secret" not in [path for path, _ in server.requests]
 
     def test_an_unknown_option_is_an_error(self, s3: dict[str, Any]) -> None:

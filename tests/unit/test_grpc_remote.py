@@ -56,8 +56,8 @@ def score(
     async def whole() -> Sequence[JsonValue | ScoreError]:
         remote = connect("grpc", {"url": url, **options}, Surroundings(AllowedPlaces([url])))
         try:
-            await remote.open(10)
-            return await remote.score(inputs, 10, ())
+            await remote.open(60)
+            return await remote.score(inputs, 60, ())
         finally:
             await remote.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from email.utils import formatdate
@@ -51,7 +52,7 @@ def post(
     body: bytes = b"{}",
     *,
     path: str = "/score",
-    seconds: float = 10.0,
+    seconds: float = 60.0,
     trace: Trace = (),
     credentials: Credentials | None = None,
     headers: Mapping[str, str] = {},
@@ -146,23 +147,32 @@ class TestRequests:
         count = 120
 
         async def use(endpoint: HttpEndpoint) -> None:
-            await asyncio.gather(*(endpoint.post("", b"", 20, ()) for _ in range(count)))
+            await asyncio.gather(*(endpoint.post("", b"", 90, ()) for _ in range(count)))
 
-        def answer(_: Any) -> Answer | None:
-            end = time.monotonic() + 10
-            while len(server.asked) < count and time.monotonic() < end:
-                server.ended.wait(0.01)
-            return Answer() if len(server.asked) == count else None
+        together = threading.Barrier(count)
+
+        def answer(_: Any) -> Answer:
+            together.wait(60)
+            return Answer()
 
         server.answer = answer
         with_endpoint(server.url, use)
 
 
 class TestFaults:
-    @pytest.mark.parametrize("status", [400, 413, 422, 500])
+    @pytest.mark.parametrize("status", [400, 413, 422])
     def test_a_refusal_of_the_content_is_the_records_fault(self, server: HttpStandIn, status: int) -> None:
         server.answer = lambda _: Answer(b"x", status)
         assert failure(server.url).fault is Fault.RECORD
+
+    def test_a_server_that_fails_may_do_so_of_the_content_or_of_any(self, server: HttpStandIn) -> None:
+        server.answer = lambda _: Answer(b"x", 500)
+        assert failure(server.url).fault is Fault.UNCLEAR
+
+    @pytest.mark.parametrize("status", [400, 404, 500, 503])
+    def test_a_refusal_is_an_answer(self, server: HttpStandIn, status: int) -> None:
+        server.answer = lambda _: Answer(b"x", status)
+        assert failure(server.url).is_answer
 
     @pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
     def test_an_overloaded_server_may_be_better_later(self, server: HttpStandIn, status: int) -> None:
@@ -219,10 +229,12 @@ class TestFaults:
         assert failure(server.url).retry_after == seconds
 
     def test_retry_after_as_a_date_is_read(self, server: HttpStandIn) -> None:
-        server.answer = lambda _: Answer(b"", 429, {"retry-after": formatdate(time.time() + 60, usegmt=True)})
+        server.answer = lambda _: Answer(
+            b"", 429, {"retry-after": formatdate(time.time() + 3600, usegmt=True)}
+        )
         seconds = failure(server.url).retry_after
         assert seconds is not None
-        assert 50 < seconds < 61
+        assert 3000 < seconds < 3601
 
     def test_a_date_that_is_over_is_no_wait(self, server: HttpStandIn) -> None:
         server.answer = lambda _: Answer(b"", 429, {"retry-after": formatdate(0, usegmt=True)})
@@ -247,7 +259,7 @@ class TestFaults:
         server.answer = lambda _: None
         start = time.monotonic()
         error = failure(server.url, seconds=0.3)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
         assert (error.fault, str(error)) == (
             Fault.PASSING,
             f"POST {server.url}/score: no whole answer in 0.3 s",

@@ -11,6 +11,7 @@ import pytest
 from tests.certificates import Authority
 from tests.http2_stand_in import Http2StandIn
 from tests.http_stand_in import Answer, http_stand_in
+from tests.virtual_time import VirtualLoop
 from udfs.errors import Fault, ModelLoadError, OffloadError
 from udfs.models.places import AllowedPlaces
 from udfs.remotes._http import HttpEndpoint
@@ -47,7 +48,7 @@ def endpoint_of(url: str, credentials: Credentials | None) -> HttpEndpoint:
 
 
 def get(url: str, credentials: Credentials | None) -> bytes:
-    return asyncio.run(use(url, credentials, lambda endpoint: endpoint.get("", 10)))
+    return asyncio.run(use(url, credentials, lambda endpoint: endpoint.get("", 60)))
 
 
 async def use(
@@ -110,7 +111,7 @@ def test_a_server_that_hangs_up_before_it_shows_a_certificate_may_be_better_late
         async with server:
             url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with pytest.raises(OffloadError) as caught:
-                await use(url, trusting, lambda endpoint: endpoint.get("", 10))
+                await use(url, trusting, lambda endpoint: endpoint.get("", 60))
             assert caught.value.fault is Fault.PASSING
 
     asyncio.run(check())
@@ -127,6 +128,19 @@ def test_certificates_are_refused_where_there_is_no_tls(trusting: Credentials) -
         endpoint_of("http://127.0.0.1:1", trusting)
 
 
+async def come(server: Http2StandIn, count: int) -> None:
+    """Wait until so many requests have come over the first connection."""
+    while server.requests[0] < count:
+        await asyncio.sleep(0)
+
+
+def advance(seconds: float) -> None:
+    """Let time pass on a loop where else it stands still."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.advance(seconds)
+
+
 class TestHttp2:
     @staticmethod
     def run(
@@ -139,7 +153,8 @@ class TestHttp2:
                 url = f"https://127.0.0.1:{server.port}"
                 await use(url, trusting, lambda endpoint: check(endpoint, server))
 
-        asyncio.run(run())
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(stands_still=True)) as runner:
+            runner.run(run())
 
     def test_requests_share_a_connection(self, authority: Authority, trusting: Credentials) -> None:
         async def check(endpoint: HttpEndpoint, server: Http2StandIn) -> None:
@@ -154,8 +169,11 @@ class TestHttp2:
     ) -> None:
         async def check(endpoint: HttpEndpoint, server: Http2StandIn) -> None:
             await endpoint.post("", b"", 10, ())
+            silent = asyncio.create_task(endpoint.post("/silent", b"", 0.2, ()))
+            await come(server, 2)
+            advance(0.2)
             with pytest.raises(OffloadError):
-                await endpoint.post("/silent", b"", 0.2, ())
+                await silent
             await endpoint.post("", b"", 10, ())
             assert server.requests == [2, 1]
 
@@ -167,9 +185,13 @@ class TestHttp2:
         async def check(endpoint: HttpEndpoint, server: Http2StandIn) -> None:
             await endpoint.post("", b"", 10, ())
             waiting = asyncio.create_task(endpoint.post("/silent", b"", 0.6, ()))
+            silent = asyncio.create_task(endpoint.post("/silent", b"", 0.2, ()))
+            await come(server, 3)
+            advance(0.2)
             with pytest.raises(OffloadError):
-                await endpoint.post("/silent", b"", 0.2, ())
+                await silent
             assert not waiting.done()
+            advance(0.4)
             with pytest.raises(OffloadError, match=r"no whole answer in 0\.6 s"):
                 await waiting
 

@@ -15,6 +15,7 @@ from tests.scripted_remote import (
     refuses_bad,
     scored,
 )
+from tests.waiting import wait_until
 from udfs.errors import Fault, OffloadError
 from udfs.offload.breaker import FAULTS_IN_A_ROW, BreakerState
 from udfs.offload.lane import Ask, Lane
@@ -134,7 +135,8 @@ def test_room_is_bounded_in_records(still: Beside) -> None:
     gate.open_on(still)
     still.collect(3)
     assert lane.waiting == 0
-    # One more than may wait: a slot of the window is free.
+    # One more than may wait: a slot of the window is free, some turns of the loop after its last answer.
+    wait_until(lambda: lane.has_room(3, 3), what="a free slot")
     assert [lane.has_room(records, records) for records in (1, 2, 3, 4)] == [True, True, True, False]
 
 

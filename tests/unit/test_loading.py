@@ -1,4 +1,4 @@
-"""Versions are loaded beside their caller, one at a time, each within its deadline."""
+"""Versions are loaded beside their caller, local ones one at a time, each within its deadline."""
 
 import sys
 import threading
@@ -42,6 +42,7 @@ class Loads:
         self.let_go: list[str] = []
         self.has_turn = threading.Event()
         self.has_turn.set()
+        self.is_holding = threading.Event()
 
     def __call__(self, published: PublishModel, watch: LoadWatch) -> LoadedVersion:
         self.begun.append(str(published.model))
@@ -53,6 +54,7 @@ class Loads:
             watch.say("fetching again")
             assert self.has_turn.wait(30)
         with watch.holding(lambda: self.let_go.append(str(published.model))):
+            self.is_holding.set()
             assert self.may_end.wait(30)
         self.cancelled.append(watch.is_given_up)
         self.scorers.append(Scorer())
@@ -115,6 +117,37 @@ def test_versions_load_one_at_a_time_and_in_their_order(loader: BackgroundLoader
     assert [told.published.model.version for told in results(loader, 3)] == [1, 2, 3]
 
 
+def test_a_server_that_never_answers_delays_no_other_models_load(
+    loader: BackgroundLoader, loads: Loads
+) -> None:
+    loader.begin(PublishModel(ModelId("away", 1), "rest", options={"url": "http://away"}))
+    loader.begin(PublishModel(ModelId("away", 2), "rest", options={"url": "http://away"}))
+    loader.begin(PublishModel(ModelId("bad", 1), "rest", options={"url": "http://near"}))
+    loader.begin(publish("bad", 2))
+
+    ended = results(loader, 2)
+
+    assert {str(told.published.model) for told in ended} == {"bad:1", "bad:2"}
+    assert "away:2" not in loads.begun
+
+
+def test_so_many_models_connect_at_a_time_and_no_local_one_waits_for_them(
+    loader: BackgroundLoader, loads: Loads
+) -> None:
+    for number in range(20):
+        loader.begin(PublishModel(ModelId(f"away-{number}", 1), "rest", options={"url": "http://away"}))
+    wait_until(lambda: len(loads.begun) == 16, what="the loads that may begin")
+
+    loader.begin(publish("bad"))
+
+    (told,) = results(loader, 1)
+    assert str(told.published.model) == "bad:1"
+    assert len(loads.begun) == 17
+    loads.may_end.set()
+    results(loader, 20)
+    assert len(loads.begun) == 21
+
+
 def test_what_can_not_be_loaded_says_why_and_the_next_one_loads(
     loader: BackgroundLoader, loads: Loads
 ) -> None:
@@ -132,6 +165,7 @@ def test_what_can_not_be_loaded_says_why_and_the_next_one_loads(
 def test_a_load_that_never_ends_blocks_nobody(loader: BackgroundLoader, loads: Loads, clock: Clock) -> None:
     loader.begin(publish("hangs"))
     loader.begin(publish("bad"))
+    assert loads.is_holding.wait(30)
     clock.seconds = DEADLINE + 2
 
     hung, after = results(loader, 2)
@@ -190,7 +224,7 @@ def test_a_load_that_takes_too_long_keeps_its_attempt_because_it_may_do_harm_yet
     loader: BackgroundLoader, loads: Loads, clock: Clock
 ) -> None:
     loader.begin(publish("m"))
-    loader.wait(10)
+    assert loads.is_holding.wait(30)
     clock.seconds = DEADLINE + 2
 
     results(loader, 1)
@@ -200,7 +234,7 @@ def test_a_load_that_takes_too_long_keeps_its_attempt_because_it_may_do_harm_yet
 
 def test_what_is_loaded_too_late_is_closed(loader: BackgroundLoader, loads: Loads, clock: Clock) -> None:
     loader.begin(publish("late"))
-    loader.wait(10)
+    assert loads.is_holding.wait(30)
     clock.seconds = DEADLINE + 2
     results(loader, 1)
 

@@ -3,13 +3,15 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.waiting import wait_until
 from udfs.offload.loop_thread import LoopClosedError, LoopThread
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -33,9 +35,9 @@ async def for_ever(began: threading.Event, ended: list[str] | None = None) -> No
 
 
 def test_it_starts_when_it_is_needed() -> None:
-    before = threading.active_count()
-    LoopThread().close(1)
-    assert threading.active_count() == before
+    before = set(threading.enumerate())
+    LoopThread("never needed").close(1)
+    assert not [one for one in set(threading.enumerate()) - before if one.name == "never needed"]
 
 
 def test_coroutines_run_in_one_daemon_thread(loop: LoopThread) -> None:
@@ -53,11 +55,20 @@ def test_an_exception_is_the_callers(loop: LoopThread) -> None:
         loop.run(fail())
 
 
-def test_what_takes_too_long_is_cancelled(loop: LoopThread) -> None:
-    ended: list[str] = []
+def test_what_takes_too_long_is_cancelled() -> None:
+    began, ended = threading.Event(), list[str]()
+
+    class Waits(LoopThread):
+        def start(self, coroutine: Coroutine[object, object, T]) -> "concurrent.futures.Future[T]":
+            future = super().start(coroutine)
+            began.wait(30)  # one that is cancelled before it began never gets to its `finally`
+            return future
+
+    loop = Waits()
     with pytest.raises(TimeoutError):
-        loop.run(for_ever(threading.Event(), ended), timeout=0.01)
+        loop.run(for_ever(began, ended), timeout=0.01)
     wait_until(lambda: ended)
+    loop.close(30)
 
 
 def test_the_loop_does_not_wait_for_itself(loop: LoopThread) -> None:
@@ -188,3 +199,19 @@ def test_who_waits_for_what_closing_cancels_is_told() -> None:
         loop.close(30)
         with pytest.raises(LoopClosedError):
             waiter.result(30)
+
+
+def test_what_blocks_a_few_threads_holds_up_no_other(loop: LoopThread) -> None:
+    release = threading.Event()
+
+    async def run() -> str:
+        running = asyncio.get_running_loop()
+        blocked = [running.run_in_executor(None, release.wait) for _ in range(24)]
+        try:
+            async with asyncio.timeout(30):
+                return await running.run_in_executor(None, lambda: "answered")
+        finally:
+            release.set()
+            await asyncio.gather(*blocked)
+
+    assert loop.run(run()) == "answered"

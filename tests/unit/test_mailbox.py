@@ -63,3 +63,25 @@ def test_nothing_is_lost_between_two_threads() -> None:
     wait_until(take_all, pause=0)
     writer.join(30)
     assert taken == list(range(20_000))
+
+
+def test_a_wait_for_many_answers_ends_when_they_are_there() -> None:
+    mailbox, taken = Mailbox(), 0
+
+    def send() -> None:
+        for number in range(3000):
+            mailbox.put([Answer(number, None)])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while taken < 3000:
+        assert mailbox.wait(60, min(50, 3000 - taken))
+        taken += len(mailbox.take())
+    sender.join()
+
+
+def test_a_wait_for_many_answers_ends_with_its_time() -> None:
+    mailbox = Mailbox()
+    mailbox.put([Answer(1, None)])
+    assert mailbox.wait(0.01, 2)
+    assert len(mailbox.take()) == 1

@@ -27,7 +27,7 @@ def score(
     async def run() -> Sequence[JsonValue | ScoreError]:
         remote = connect("mlflow", {"url": server.url, **options}, Surroundings(AllowedPlaces([server.url])))
         try:
-            return await remote.score(inputs, 10, ())
+            return await remote.score(inputs, 60, ())
         finally:
             await remote.close()
 
@@ -172,7 +172,7 @@ def test_a_server_that_is_not_ready_is_an_error_of_opening(server: HttpStandIn) 
     async def run() -> None:
         remote = connect("mlflow", {"url": server.url}, Surroundings(AllowedPlaces([server.url])))
         try:
-            await remote.open(10)
+            await remote.open(60)
         finally:
             await remote.close()
 

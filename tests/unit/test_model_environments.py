@@ -75,7 +75,7 @@ def test_who_comes_while_it_is_made_waits_for_it(make: Callable[[Maker], Path]) 
     maker = Maker()
 
     def come(_: int) -> str:
-        together.wait(10)
+        together.wait(60)
         return (make(maker) / "file").read_text()
 
     with ThreadPoolExecutor(2) as two:

@@ -2,14 +2,17 @@
 
 import json
 
+import msgspec
 import pytest
 
 from tests.offloading import E, LaneByHand, OffloadingBench, unreachable
-from udfs.batches import BatchKind
+from tests.unit.test_subtask import publish
+from udfs.batches import BatchKind, Envelope, EventBatch, decode_outcomes, encode_envelope
 from udfs.errors import Fault, OffloadError, ScoreError
 from udfs.held import HeldEvents
 from udfs.missing import MissingPolicies
 from udfs.models.updates import ActivateModel, RetiredModel, RetireModel
+from udfs.offload import in_flight
 from udfs.offload.lane_settings import LaneSettings, Overload
 from udfs.records import ModelId
 
@@ -47,6 +50,58 @@ def test_an_answer_leaves_as_a_prediction_of_the_version_that_was_asked(
 def test_events_of_other_models_pass_those_in_flight(bench: OffloadingBench, lane: LaneByHand) -> None:
     assert bench.outcomes(far(1), E(2)) == [(2, "m:1")]
     assert bench.outcomes(E(3)) == [(3, "m:1")]
+
+
+def test_what_leaves_a_batch_at_once_keeps_its_order(bench: OffloadingBench, lane: LaneByHand) -> None:
+    (numbers, _) = zip(
+        *bench.outcomes(E(1), far(2), E(3), E(4), E(5, model="m:9"), E(6), far(7), E(8)), strict=True
+    )
+    assert numbers == (1, 3, 4, 6, 8)
+    assert [ask.data for ask in lane.asks] == [2, 7]
+
+
+def test_a_prediction_of_a_batch_leaves_with_the_record_of_its_own_event(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    records = [
+        (
+            json.dumps({"id": number, "model": model, "data": number}).encode(),
+            encode_envelope(Envelope("events", 0, number, 0, b"k" * number, False, ())),
+        )
+        for number, model in enumerate(["m", "far", "m", "m", "far", "m"])
+    ]
+    turn = bench.turn(BatchKind.EVENTS, records)
+    assert turn.outcomes is not None
+    left = {json.loads(one.value)["id"]: one.envelope for one in decode_outcomes(turn.outcomes)}
+    assert left == {number: records[number][1] for number in (0, 2, 3, 5)}
+
+
+def test_of_events_whose_model_nobody_waits_for_nobody_asks_the_key(
+    bench: OffloadingBench, lane: LaneByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.outcomes(far(1))
+    asked: list[int] = []
+    key = EventBatch.key
+
+    def asking(batch: EventBatch, index: int) -> bytes | None:
+        asked.append(index)
+        return key(batch, index)
+
+    monkeypatch.setattr(EventBatch, "key", asking)
+    assert bench.outcomes(E(2), far(3), E(4)) == [(2, "m:1"), (4, "m:1")]
+    assert asked == []
+
+
+def test_a_prediction_stands_behind_an_event_of_its_key_in_the_same_batch(bench: OffloadingBench) -> None:
+    lane = bench.offload(1)
+    bench.offloaded.discard(ModelId("far", 2))
+    bench.update(msgspec.structs.replace(publish(2), model=ModelId("far", 2), effective_from=100))
+    bench.loader.finish()
+    bench.events()
+    early, late = E(1, 50, b"a", "far"), E(2, 150, b"a", "far")
+    assert bench.outcomes(early, late, E(3, 151, b"b", "far")) == [(3, "far:2")]
+    lane.answer()
+    assert bench.outcomes() == [(1, "far:1"), (2, "far:2")]
 
 
 def test_predictions_of_one_key_keep_the_order_of_its_events(
@@ -200,6 +255,42 @@ def test_a_full_lane_makes_dead_letters_where_that_was_chosen() -> None:
     assert said.startswith("offload: far:1: too many events wait for it already (max_waiting: 1)")
 
 
+def test_events_of_a_server_that_is_left_alone_are_dead_letters_at_once(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.loaded(1)
+    lane.refusal = OffloadError("the server was not asked", Fault.PASSING)
+
+    outcomes = bench.outcomes(far(1), E(2), far(3))
+
+    assert sorted(outcomes) == [
+        (1, "offload: the server was not asked"),
+        (2, "m:1"),
+        (3, "offload: the server was not asked"),
+    ]
+    assert (lane.asks, lane.refused, in_state(bench)) == ([], 2, [])
+
+
+def test_a_fallback_answers_for_a_server_that_is_left_alone() -> None:
+    bench = OffloadingBench(FALLBACK)
+    bench.loaded(1)
+    lane = bench.offload()
+    lane.refusal = OffloadError("the server was not asked", Fault.PASSING)
+
+    bench.outcomes(far(1))
+    lane.answer(result=lane.refusal)
+
+    assert bench.outcomes() == [(1, "m:1")]
+
+
+def test_events_of_one_batch_find_the_room_that_there_is_and_no_more() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=3, on_overload="dead-letter"))
+    lane = bench.offload()
+    dead = bench.outcomes(*(far(number, b"%d" % number) for number in range(1, 8)))
+    assert [number for number, _ in dead] == [4, 5, 6, 7]
+    assert [ask.data for ask in lane.asks] == [1, 2, 3]
+
+
 def test_another_version_answers_for_a_full_lane_where_that_was_chosen() -> None:
     bench = OffloadingBench(LaneSettings(max_waiting=1, on_overload="fallback", fallback=ModelId("m", 1)))
     bench.loaded(1)
@@ -227,6 +318,25 @@ def test_answers_behind_one_that_does_not_come_are_bounded_too() -> None:
         lane.answer(*range(2, 6))
     assert in_state(bench) == [1, 2, 3, 4]
     assert [number for number, _ in outcomes] == [5]
+
+
+def test_answers_behind_one_that_does_not_come_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_flight, "MOST_IN_FLIGHT_BYTES", 100)
+    bench = OffloadingBench(LaneSettings(on_overload="dead-letter"))
+    lane = bench.offload()
+    outcomes = bench.outcomes(far(1), far(2))
+    lane.answer(2)
+    outcomes += bench.outcomes(*map(far, range(3, 10)))
+    assert in_state(bench) == [1, 2]
+    assert [number for number, _ in outcomes] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_one_event_goes_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_flight, "MOST_IN_FLIGHT_BYTES", 1)
+    bench = OffloadingBench(LaneSettings(on_overload="dead-letter"))
+    lane = bench.offload()
+    bench.outcomes(far(1))
+    assert [ask.data for ask in lane.asks] == [1]
 
 
 def test_what_a_fallback_scores_behind_one_that_does_not_come_is_bounded_by_waiting() -> None:
@@ -272,11 +382,51 @@ def test_events_that_wait_for_room_of_a_version_that_ends_go_to_the_next() -> No
         bench.subtask.on_update(*bench.record(ActivateModel(ModelId("far", 2))))
         bench.subtask.on_update(*bench.record(RetireModel(RetiredModel("far", 1))))
 
-    lane.answer_when_full = end
+    bench.mailbox.when_waited = end
     outcomes = bench.outcomes(far(1), far(2))
     for one in bench.lanes.values():
         one.answer()
     assert outcomes + bench.outcomes() == [(1, "far:1"), (2, "far:2")]
+
+
+def test_events_of_a_server_that_is_left_alone_stand_behind_those_of_their_key(
+    bench: OffloadingBench, lane: LaneByHand
+) -> None:
+    bench.outcomes(far(1))
+    lane.refusal = OffloadError("the server was not asked", Fault.PASSING)
+    bench.outcomes(far(2))
+    lane.answer(1)
+    assert bench.outcomes() == [(1, "far:1")]
+    lane.answer(2, result=lane.refusal)
+    assert bench.outcomes() == [(2, "offload: the server was not asked")]
+
+
+def test_a_version_that_ends_keeps_nobody_who_waits_for_room_of_another() -> None:
+    bench = OffloadingBench(LaneSettings(max_waiting=1))
+    bench.offloaded.add(ModelId("m", 1))
+    bench.loaded(1)
+    ending = bench.offload()
+    bench.offload(2, activate=False)
+
+    def end() -> None:
+        if not ending.is_ending:
+            bench.subtask.on_update(*bench.record(ActivateModel(ModelId("far", 2))))
+            bench.subtask.on_update(*bench.record(RetireModel(RetiredModel("far", 1))))
+        for one in bench.lanes.values():
+            one.answer()
+
+    bench.mailbox.when_waited = end
+    outcomes = bench.outcomes(E(1), far(2), E(3), far(4), E(5), far(6))
+    end()
+    outcomes += bench.outcomes()
+    assert sorted(outcomes) == [
+        (1, "m:1"),
+        (2, "far:1"),
+        (3, "m:1"),
+        (4, "far:2"),
+        (5, "m:1"),
+        (6, "far:2"),
+    ]
 
 
 def test_events_wait_for_a_fallback_that_is_being_loaded() -> None:
@@ -296,7 +446,12 @@ def test_a_fallback_is_loaded_with_what_it_stands_in_for() -> None:
     bench.loaded(1)
     bench.loaded(2)
     bench.loaded(3)
+    bench.pool_clock.seconds += 3600
+    bench.events()
+    assert ModelId("m", 1) not in bench.pool
     bench.offload()
+    bench.loader.finish()
+    bench.events()
     bench.pool_clock.seconds += 3600
     bench.events()
     assert ModelId("m", 1) in bench.pool

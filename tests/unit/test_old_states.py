@@ -11,6 +11,7 @@ from udfs.errors import UpdateError
 from udfs.held import HeldEvent, HeldEvents
 from udfs.models.catalog import Catalog, Model, apply
 from udfs.models.catalog_state import STATE_SCHEMA, decode_model, encode_model
+from udfs.models.served_versions import ServedVersions
 from udfs.models.timeline import Activation
 from udfs.models.updates import Artifact, Check, PublishModel
 from udfs.records import ModelId
@@ -223,6 +224,15 @@ def test_a_state_of_this_schema_is_written_as_it_was_read(name: str) -> None:
     written = (SCHEMA_4 / f"{name}.json").read_bytes()
 
     assert encode_model(decode_model(written)) == written
+
+
+def test_the_versions_that_have_served_are_kept() -> None:
+    catalog = Catalog({"iris": read_model_4("iris")})
+    served = ServedVersions()
+
+    served.start(catalog, catalog, (SCHEMA_4 / "served-versions.jsonl").read_text().splitlines())
+
+    assert [bool(served.late_after(ModelId("iris", number))) for number in (1, 2, 3)] == [True, False, True]
 
 
 def test_a_state_of_a_later_schema_is_refused_with_what_to_do() -> None:

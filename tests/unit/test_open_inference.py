@@ -114,8 +114,8 @@ class TestRequests:
         async def run(server: StandIn) -> None:
             remote = connected(server.url)
             try:
-                await remote.open(10)
-                await remote.score([[1, 2]], 10, [("traceparent", "00-1-2-01")])
+                await remote.open(60)
+                await remote.score([[1, 2]], 60, [("traceparent", "00-1-2-01")])
             finally:
                 await remote.close()
 

@@ -55,7 +55,7 @@ def max_batch_of(server: StandIn, **options: JsonValue) -> int | None:
     async def run() -> int | None:
         remote = connected(server.url, **options)
         try:
-            await remote.open(10)
+            await remote.open(60)
             return remote.max_batch
         finally:
             await remote.close()

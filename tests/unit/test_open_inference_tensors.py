@@ -71,7 +71,7 @@ def assert_same(output: Output, column: NDArray[Any]) -> None:
 class TestRoundTrips:
     @given(columns())
     def test_raw(self, column: NDArray[Any]) -> None:
-        assert_same(read_raw("x", datatype_of(column), column.shape, write_raw(column)), column)
+        assert_same(read_raw("x", datatype_of(column.dtype), column.shape, write_raw(column)), column)
 
     @given(columns().filter(lambda column: column.dtype != np.float16))
     def test_contents(self, column: NDArray[Any]) -> None:
@@ -79,9 +79,9 @@ class TestRoundTrips:
         if column.dtype == object:
             contents = InferTensorContents(bytes_contents=[text.encode() for text in flat])
         else:
-            contents = InferTensorContents(**{FIELDS[datatype_of(column)]: flat})
+            contents = InferTensorContents(**{FIELDS[datatype_of(column.dtype)]: flat})
         sent = InferTensorContents.FromString(contents.SerializeToString())
-        assert_same(read_contents("x", datatype_of(column), column.shape, sent), column)
+        assert_same(read_contents("x", datatype_of(column.dtype), column.shape, sent), column)
 
     @given(columns(), st.booleans())
     def test_json(self, column: NDArray[Any], is_nested: bool) -> None:
@@ -89,12 +89,12 @@ class TestRoundTrips:
             column = np.where(np.isfinite(column), column, np.nan).astype(column.dtype)
         sent = (column if is_nested else column.reshape(-1)).tolist()
         assert_same(
-            read_data("x", datatype_of(column), column.shape, orjson.loads(orjson.dumps(sent))), column
+            read_data("x", datatype_of(column.dtype), column.shape, orjson.loads(orjson.dumps(sent))), column
         )
 
     @pytest.mark.parametrize("datatype", [*NUMBERS, "BYTES"])
     def test_a_datatype_is_that_of_its_element_type(self, datatype: str) -> None:
-        assert datatype_of(np.empty(0, dtype_of(datatype))) == datatype
+        assert datatype_of(dtype_of(datatype)) == datatype
 
     def test_raw_numbers_are_little_endian(self) -> None:
         assert write_raw(np.array([1, 256], ">u2")) == b"\x01\x00\x00\x01"

@@ -13,6 +13,7 @@ import pytest
 
 from examples.iris.train import FIELDS, MEASURES, fit_logistic_regression, write_pmml
 from tests.contract.scorer_contract import wait_until
+from tests.leftovers import children_with
 from udfs.errors import ModelLoadError
 from udfs.json_values import JsonValue
 from udfs.scorers._pmml_jvm import HEAP_VARIABLE, Connection, JavaError, Reference
@@ -53,7 +54,7 @@ def label(scorer: PmmlScorer) -> JsonValue:
 
 
 def java_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "GatewayServer" in " ".join(child.cmdline())]
+    return children_with("GatewayServer")
 
 
 def test_models_share_one_bounded_process_that_ends_with_the_last(open_model: Open) -> None:
@@ -123,7 +124,7 @@ def test_a_caller_without_the_token_is_refused(open_model: Open) -> None:
     open_model()
     [java] = java_processes()
     [port] = {c.laddr.port for c in java.net_connections() if c.status == psutil.CONN_LISTEN}
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as stranger:
         stranger.sendall(b"c\nz:java.lang.System\nexit\ni3\ne\n")
         answer = stranger.makefile("rb").readline()
     assert answer.startswith(b"!x")

@@ -32,8 +32,8 @@ def score(
     async def run() -> Sequence[JsonValue | ScoreError]:
         remote = rest(server, options)
         try:
-            await remote.open(10)
-            return await remote.score(inputs, 10, ())
+            await remote.open(60)
+            return await remote.score(inputs, 60, ())
         finally:
             await remote.close()
 

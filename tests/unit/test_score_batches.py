@@ -1,12 +1,14 @@
 """What the Flink function keeps in broadcast state and starts with, told by a context that is not Flink's."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from pyflink.common import Row
+from pyflink.datastream.state import ListStateDescriptor
 
 from jobs.config import JobConfig, KeyConfig, UpdatesConfig, load_config
 from jobs.settings import serving_settings
@@ -37,11 +39,20 @@ class State(dict[str, str]):
         del self[key]
 
 
-class Nothing:
+class Texts:
     """A list state."""
 
-    def get(self) -> None:
-        return None
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+
+    def get(self) -> list[str]:
+        return self.texts
+
+    def update(self, texts: list[str]) -> None:
+        self.texts = texts
+
+    def clear(self) -> None:
+        self.texts = []
 
 
 class Context:
@@ -49,12 +60,13 @@ class Context:
 
     def __init__(self, broadcast: State) -> None:
         self._broadcast = broadcast
+        self.keyed: dict[str, Texts] = {}
 
     def get_broadcast_state(self, descriptor: object) -> State:
         return self._broadcast
 
-    def get_list_state(self, descriptor: object) -> Nothing:
-        return Nothing()
+    def get_list_state(self, descriptor: ListStateDescriptor) -> Texts:
+        return self.keyed.setdefault(descriptor.get_name(), Texts())
 
     def get_metrics_group(self) -> Group:
         return Group()
@@ -76,9 +88,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobConfig:
 
 
 @contextmanager
-def started(config: JobConfig, known: KnownCatalog, state: State) -> Iterator[tuple[ScoreBatches, Context]]:
+def started(
+    config: JobConfig, known: KnownCatalog, state: State, keyed: Mapping[str, Texts] = {}
+) -> Iterator[tuple[ScoreBatches, Context]]:
     function = ScoreBatches(known, serving_settings(config, OutputLimits(10_000, 10_000)))
     context = Context(state)
+    context.keyed.update(keyed)
     function.open(context)
     try:
         list(function.process_element(Row(encode_events(BatchKind.HEARTBEAT, 0, [])), context))
@@ -148,3 +163,20 @@ def test_the_first_update_after_a_start_writes_the_state_anew(config: JobConfig)
         follow(function, context, *record(publish("m", 1), 15))
 
     assert state["iris"] == text(restored)
+
+
+def test_the_keyed_state_is_adopted_and_written_anew_before_each_checkpoint(config: JobConfig) -> None:
+    staged = msgspec.structs.replace(publish("m", 1), activate=False)
+    served = {"versions": [{"name": "m", "version": 1, "sha256": staged.identity()}], "schema": 1}
+    keyed = {
+        "highest-event-times": Texts('{"m":7}'),
+        "served-versions": Texts(msgspec.json.encode(served).decode()),
+    }
+    before = {name: one.texts for name, one in keyed.items()}
+
+    with started(config, KnownCatalog(), state_of(staged), keyed) as (function, context):
+        assert [one.texts for one in keyed.values()] == [[], []]
+        batch = encode_events(BatchKind.HEARTBEAT, 0, [], barrier_follows=True)
+        list(function.process_element(Row(batch), context))
+
+    assert {name: one.texts for name, one in keyed.items()} == before

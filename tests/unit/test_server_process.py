@@ -89,7 +89,7 @@ def test_a_server_can_be_stopped_twice(process: ServerProcess) -> None:
 def test_the_children_of_a_killed_server_end_with_it(parent: ServerProcess, port: int) -> None:
     [child] = psutil.Process(parent.pid).children()
     parent.kill()
-    wait_until(lambda: not child.is_running(), 10)
+    wait_until(lambda: not child.is_running())
 
 
 def test_a_server_that_ends_at_its_start_shows_its_log(tmp_path: Path, port: int) -> None:

@@ -329,8 +329,8 @@ def predict(answer: bytes, told: bytes | None = None) -> Sequence[JsonValue | Sc
     async def ask(url: str) -> Sequence[JsonValue | ScoreError]:
         asking = remote(url)
         try:
-            await asking.open(10)
-            return list(await asking.score([1.0, 2.0], 10, ()))
+            await asking.open(60)
+            return list(await asking.score([1.0, 2.0], 60, ()))
         finally:
             await asking.close()
 

@@ -13,9 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from examples.iris import train
+from tests.leftovers import open_files
 from tests.poisonous_models import LOADER
 from tests.waiting import wait_until
 from udfs.errors import ModelCrashedError, ModelLoadError
+from udfs.models import trial
 from udfs.models.trial import Trial, try_load
 from udfs.models.updates import Artifact, Check, PublishModel
 from udfs.records import ModelId
@@ -58,7 +60,7 @@ class Tries:
             publish(format_name),
             artifact,
             formats=["onnx", "pfa", "pmml", "tensorflow"],
-            deadline=120,
+            deadline=240,
             max_memory=max_memory,
             prepared=self.prepared,
         )
@@ -217,19 +219,35 @@ class TestLimits:
 
 
 class TestNothingIsLeft:
-    @pytest.mark.parametrize(
-        "does", ["starts children", "starts children and hangs", "starts children and crashes"]
-    )
-    def test_what_a_model_starts_ends_with_its_trial(
-        self, tries: Tries, started: Callable[[], list[int]], does: str
-    ) -> None:
-        try:
-            tries.poison(does, deadline=2)
-        except ModelLoadError:
-            assert does != "starts children"
-        pids = started()
+    def gone_with_its_trial(self, pids: list[int]) -> None:
         assert len(pids) == 2
         wait_until(lambda: all_gone(pids), what="the end of what it started")
+
+    def test_what_a_model_starts_ends_with_its_trial(
+        self, tries: Tries, started: Callable[[], list[int]]
+    ) -> None:
+        tries.poison("starts children")
+        self.gone_with_its_trial(started())
+
+    def test_what_a_model_starts_ends_with_its_crash(
+        self, tries: Tries, started: Callable[[], list[int]]
+    ) -> None:
+        with pytest.raises(ModelCrashedError):
+            tries.poison("starts children and crashes")
+        self.gone_with_its_trial(started())
+
+    def test_what_a_model_starts_ends_with_its_deadline(
+        self, tries: Tries, started: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Time:
+            @staticmethod
+            def monotonic() -> float:
+                return 60.5 if started() else 0.0
+
+        monkeypatch.setattr(trial, "time", Time)
+        with pytest.raises(ModelLoadError, match=r"^m:1: not loaded in 60 s"):
+            tries.poison("starts children and hangs", deadline=60)
+        self.gone_with_its_trial(started())
 
     @pytest.mark.parametrize("does", ["leaves files", "leaves files and crashes"])
     def test_the_files_that_a_model_leaves_are_gone(
@@ -262,18 +280,18 @@ class TestNothingIsLeft:
             tries.poison("floods its reports")
 
     def test_no_descriptor_is_left(self, tries: Tries) -> None:
-        me = psutil.Process()
-        before = me.num_fds()
+        before = open_files()
         tries.poison("good")
         with pytest.raises(ModelCrashedError):
             tries.poison("null pointer")
-        assert me.num_fds() == before
+        wait_until(lambda: not open_files() - before, what="the end of what a trial had open")
 
     def test_a_trial_ends_with_its_parent(self, tmp_path: Path, started: Callable[[], list[int]]) -> None:
         with tries_in_a_process(tmp_path, "says who it is and hangs") as parent:
-            [trial] = wait_until(started, what="the trial")
+            pids = wait_until(started, what="the trial")
             parent.kill()
-        wait_until(lambda: all_gone([trial]), what="the end of the trial")
+        assert len(pids) == 1
+        wait_until(lambda: all_gone(pids), what="the end of the trial")
 
 
 class TestTheProcess:
@@ -350,8 +368,7 @@ class TestRealModels:
     ) -> None:
         path = tmp_path / "iris.zip"
         write(path)
-        trial = tries.model(format_name, path)
-        assert trial.memory_bytes < 512 * MIB
+        assert tries.model(format_name, path).memory_bytes < 512 * MIB
 
     def test_a_giant_of_a_few_bytes_is_ended_before_it_has_its_memory(
         self, tries: Tries, tmp_path: Path

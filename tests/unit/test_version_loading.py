@@ -35,7 +35,7 @@ class Bench:
         *,
         trial_process: bool = True,
         attempts: int = 3,
-        deadline: float = 60,
+        deadline: float = 200,
         max_memory: int = 4 * 1024**3,
     ) -> None:
         self.folder = folder
@@ -102,13 +102,13 @@ def publish(format_name: str, content: bytes) -> PublishModel:
     return PublishModel(ModelId("m", 1), format_name, artifact)
 
 
-def test_a_version_is_tried_once_on_a_machine(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+def test_a_version_is_tried_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, bench = Tried(monkeypatch), Bench(tmp_path)
 
     first, again = bench.load(b"good"), bench.load(b"good")
 
     assert first.memory_bytes == again.memory_bytes
-    assert again.load_ms < first.load_ms
+    assert tried.count == 1
 
 
 def test_what_ends_its_process_twice_is_not_tried_a_third_time(tmp_path: Path) -> None:
@@ -197,20 +197,20 @@ def test_subtasks_that_load_a_poisonous_version_at_once_try_it_twice(
 def test_waiting_for_the_turn_to_try_is_not_of_the_loads_own_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried, bench = Tried(monkeypatch), Bench(tmp_path, deadline=2.0)
+    tried, bench = Tried(monkeypatch), Bench(tmp_path, deadline=60.0)
     clock = Clock()
-    watch = LoadWatch(bench.said.append, 2.0, clock)
+    watch = LoadWatch(bench.said.append, 60.0, clock)
 
     with ThreadPoolExecutor(1) as subtask:
         with bench.ledger.turn(lambda: None):
             loading = subtask.submit(bench.load, b"good", watch)
             wait_until(lambda: watch.is_waiting, what="the load to wait for its turn")
-            clock.seconds = 100.0
+            clock.seconds = 1000.0
             assert not watch.is_late()
-        loading.result(30)
+        loading.result(120)
 
     assert not watch.is_late()
-    assert tried.deadlines[0] > 1.0
+    assert tried.deadlines[0] > 30.0
 
 
 def test_a_load_that_is_given_up_waits_for_its_turn_no_more(tmp_path: Path) -> None:
@@ -273,13 +273,16 @@ def test_a_keras_file_is_made_a_saved_model_by_its_trial_and_loaded_as_such(
     assert loaded.scorer.score_batch([[1.5, 2.5]]) == as_published.score_batch([[1.5, 2.5]])
 
 
-def test_what_a_trial_made_is_loaded_again_without_a_trial(tmp_path: Path, keras_file: bytes) -> None:
-    bench, published = Bench(tmp_path), publish("tensorflow", keras_file)
+def test_what_a_trial_made_is_loaded_again_without_a_trial(
+    tmp_path: Path, keras_file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, bench, published = Tried(monkeypatch), Bench(tmp_path), publish("tensorflow", keras_file)
 
-    first, again = bench.load_as_jobs_do(published), bench.load_as_jobs_do(published)
+    bench.load_as_jobs_do(published)
+    bench.load_as_jobs_do(published)
 
     assert bench.prepared[0] == bench.prepared[1]
-    assert again.load_ms < first.load_ms / 2
+    assert tried.count == 1
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"")])

@@ -12,13 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.test_worker_pool import MIB, Pools, children, is_gone, refused, score, until, who, with_pool
+from tests.leftovers import children_with
+from tests.unit.test_worker_pool import MIB, Pools, is_gone, refused, score, until, who, with_pool
+from tests.virtual_time import VirtualLoop
 from tests.waiting import wait_until
 from udfs.errors import Fault, OffloadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.offload.breaker import Breaker
 from udfs.offload.caller import Caller
 from udfs.offload.counts import Counts
+from udfs.offload.worker_ended import WorkerEndedError
 from udfs.offload.worker_pool import WorkerPool
 
 
@@ -38,36 +41,30 @@ class TestFaults:
 
         return with_pool(pool, use)
 
-    def test_several_records_are_refused_so_that_they_are_halved(self, pools: Pools) -> None:
+    def test_several_records_are_suspected_so_that_they_are_halved(self, pools: Pools) -> None:
         error = self.error(pools.deadly(), 1, "abort")
         text = "workers of m:1: a worker ended by SIGABRT, after it said: terminate called"
-        assert (str(error), error.fault) == (text, Fault.RECORD)
+        assert (str(error), error.fault) == (text, Fault.HARMFUL)
 
-    def test_a_record_alone_is_worth_a_second_attempt(self, pools: Pools) -> None:
+    def test_a_record_alone_is_harmful(self, pools: Pools) -> None:
         error = self.error(pools.deadly(), "exit")
         text = "workers of m:1: a worker ended by exit code 3"
-        assert (str(error), error.fault) == (text, Fault.PASSING)
-
-    def test_a_record_that_ends_a_second_worker_is_refused(self, pools: Pools) -> None:
-        async def use(pool: WorkerPool) -> list[Fault]:
-            return [(await refused(score(pool, "abort"))).fault for _ in range(2)]
-
-        assert with_pool(pools.deadly(), use) == [Fault.PASSING, Fault.RECORD]
+        assert (str(error), error.fault) == (text, Fault.HARMFUL)
 
     def test_a_batch_that_never_ends_is_ended(self, pools: Pools) -> None:
         error = self.error(pools.deadly(), 1, "hang", seconds=0.5)
         text = "workers of m:1: not scored in 0.5 s; the worker was ended"
-        assert (str(error), error.fault) == (text, Fault.PASSING)
+        assert (str(error), error.fault) == (text, Fault.HARMFUL)
 
     def test_a_batch_that_takes_too_much_memory_is_ended(self, pools: Pools) -> None:
         error = self.error(pools.deadly(max_memory=256 * MIB), 1, "grow")
         text = "a worker was ended: it used more than 268435456 bytes of memory; see loading.max_memory"
-        assert (str(error), error.fault) == (f"workers of m:1: {text}", Fault.RECORD)
+        assert (str(error), error.fault) == (f"workers of m:1: {text}", Fault.HARMFUL)
 
     def test_an_answer_that_can_not_be_read_is_the_end_of_its_worker(self, pools: Pools) -> None:
         error = self.error(pools.deadly(), "answer garbage")
         assert "an answer can't be read" in str(error)
-        assert error.fault is Fault.LASTING
+        assert error.fault is Fault.HARMFUL
 
     def test_an_answer_without_end_is_the_end_of_its_worker(self, pools: Pools) -> None:
         error = self.error(pools.deadly(), 1, "answer without end")
@@ -104,25 +101,65 @@ class TestOthers:
             return error, len(await meeting)
 
         error, count = with_pool(pools.deadly(workers=2), use)
-        assert (error.fault, count) == (Fault.RECORD, 1)
+        assert (error.fault, count) == (Fault.HARMFUL, 1)
 
     def test_the_other_records_of_a_batch_are_scored(self, pools: Pools) -> None:
-        async def use(pool: WorkerPool) -> list[JsonValue | ScoreError | OffloadError]:
-            loop = asyncio.get_running_loop()
-            caller = Caller(pool, 3, Breaker(pool.endpoint), Counts(), loop.time, lambda: 0.0)
-            return await caller.call([1, 2, "abort", 4, 5], 120, ())
-
-        one, two, bad, *others = with_pool(pools.deadly(), use)
-        assert [one, two, *others] == [1, 2, 4, 5]
+        first, bad, last = called(pools, [1, "abort", 3], 60)
+        assert (first, last) == (1, 3)
         assert isinstance(bad, OffloadError)
+        assert bad.fault is Fault.HARMFUL
+
+    def test_the_other_records_of_a_batch_that_hangs_are_scored(self, pools: Pools, tmp_path: Path) -> None:
+        told, loop = tmp_path / "told", VirtualLoop(stands_still=True)
+        hang: JsonValue = {"tell and hang": str(told)}
+
+        async def use(pool: WorkerPool) -> list[JsonValue | ScoreError | OffloadError]:
+            call = asyncio.create_task(caller_of(pool).call([1, hang, 3], 60, ()))
+            for seconds in (60, 30, 15):  # for the batch, its half and the record alone
+                await until(told.exists, "the record's turn")
+                told.unlink()
+                loop.advance(seconds)
+            return await call
+
+        first, bad, last = with_pool(pools.deadly(), use, loop)
+        assert (first, last) == (1, 3)
+        assert isinstance(bad, OffloadError)
+        assert bad.fault is Fault.HARMFUL
 
     def test_a_record_whose_worker_something_else_ended_is_scored(self, pools: Pools, tmp_path: Path) -> None:
-        async def use(pool: WorkerPool) -> list[JsonValue | ScoreError | OffloadError]:
-            loop = asyncio.get_running_loop()
-            caller = Caller(pool, 3, Breaker(pool.endpoint), Counts(), loop.time, lambda: 0.0)
-            return await caller.call([{"abort but once": str(tmp_path / "once")}], 120, ())
+        assert called(pools, [{"abort but once": str(tmp_path / "once")}], 60) == ["scored"]
 
-        assert with_pool(pools.deadly(), use) == ["scored"]
+    def test_a_record_that_hangs_until_the_deadline_is_harmful(self, pools: Pools) -> None:
+        [error] = called(pools, ["hang"], 0.5)
+        assert isinstance(error, OffloadError)
+        assert error.fault is Fault.HARMFUL
+
+    def test_a_time_limit_of_who_waits_says_that_a_worker_used_it_up(self, pools: Pools) -> None:
+        async def use(pool: WorkerPool) -> BaseException | None:
+            with pytest.raises(TimeoutError) as caught:
+                async with asyncio.timeout(0.5):
+                    await score(pool, "hang")
+            assert caught.value.__cause__ is not None
+            return caught.value.__cause__.__cause__
+
+        assert isinstance(with_pool(pools.deadly(), use), WorkerEndedError)
+
+
+def called(
+    pools: Pools, inputs: list[JsonValue], seconds: float
+) -> list[JsonValue | ScoreError | OffloadError]:
+    """What a caller gets of a pool of one worker."""
+
+    async def use(pool: WorkerPool) -> list[JsonValue | ScoreError | OffloadError]:
+        return await caller_of(pool).call(inputs, seconds, ())
+
+    return with_pool(pools.deadly(), use)
+
+
+def caller_of(pool: WorkerPool) -> Caller:
+    """A caller on the loop that runs, which makes three attempts."""
+    loop = asyncio.get_running_loop()
+    return Caller(pool, 3, Breaker(pool.endpoint), Counts(), loop.time, lambda: 0.0)
 
 
 class TestFromOutside:
@@ -136,9 +173,7 @@ class TestFromOutside:
         before, after = with_pool(pools.deadly(), use)
         assert before != after
 
-    def test_a_batch_whose_worker_is_killed_is_worth_another_attempt(
-        self, pools: Pools, tmp_path: Path
-    ) -> None:
+    def test_a_batch_whose_worker_is_killed_is_suspected(self, pools: Pools, tmp_path: Path) -> None:
         told = tmp_path / "told"
 
         async def use(pool: WorkerPool) -> OffloadError:
@@ -148,12 +183,12 @@ class TestFromOutside:
             return await scoring
 
         error = with_pool(pools.deadly(), use)
-        assert (str(error), error.fault) == ("workers of m:1: a worker ended by SIGKILL", Fault.PASSING)
+        assert (str(error), error.fault) == ("workers of m:1: a worker ended by SIGKILL", Fault.HARMFUL)
 
     def test_a_worker_that_nobody_watches_any_more_is_replaced(self, pools: Pools) -> None:
         async def use(pool: WorkerPool) -> tuple[int, int]:
             before = await who(pool)
-            [watch] = children("udfs.models.child_watch")
+            [watch] = children_with("udfs.models.child_watch")
             watch.kill()
             await until(lambda: is_gone(before), "its end")
             return before, await who(pool)

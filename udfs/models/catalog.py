@@ -61,8 +61,12 @@ class Catalog(msgspec.Struct, frozen=True):
 
     def __contains__(self, model_id: ModelId) -> bool:
         """Whether a version is published."""
+        return self.find(model_id) is not None
+
+    def find(self, model_id: ModelId) -> PublishModel | None:
+        """A version as it was published, None where it is not, or not any more."""
         model = self.models.get(model_id.name)
-        return model is not None and model_id.version in model.versions
+        return None if model is None else model.versions.get(model_id.version)
 
     def resolve(self, reference: str, at: int | None = None) -> ModelId:
         """What an event names: ``iris:1`` a published version, ``iris`` whichever is active.

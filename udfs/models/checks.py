@@ -23,8 +23,23 @@ def run_checks(scorer: Scorer, checks: Sequence[Check]) -> None:
     """
     if not checks:
         return
-    results = score_inputs(scorer, [check.data for check in checks])
-    for number, (check, result) in enumerate(zip(checks, results, strict=True), start=1):
+    compare_checks(checks, score_inputs(scorer, [check.data for check in checks]))
+
+
+def compare_checks(
+    checks: Sequence[Check], results: Sequence[JsonValue | ScoreError], *, first: int = 1
+) -> None:
+    """Compare the results of checks with what they should be.
+
+    Args:
+        checks: N checks.
+        results: of their inputs, N.
+        first: the number of the first one, for errors.
+
+    Raises:
+        ModelLoadError: an output differs by more than its tolerance, or an input can't be scored.
+    """
+    for number, (check, result) in enumerate(zip(checks, results, strict=True), start=first):
         if isinstance(result, ScoreError):
             raise ModelLoadError(f"check {number} can't be scored: {result}")
         try:

@@ -2,8 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+
+from udfs.errors import Fault
 
 Say = Callable[[str], None]
 
@@ -15,7 +17,7 @@ class LoadWatch:
         say: takes why a load goes on.
         deadline: seconds that it may take.
         clock: seconds of a clock that never goes back.
-        is_return: whether the version was served before.
+        late_after: faults of a server after which its version connects later.
     """
 
     def __init__(
@@ -24,12 +26,12 @@ class LoadWatch:
         deadline: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
         *,
-        is_return: bool = False,
+        late_after: Collection[Fault] = (),
     ) -> None:
         self.say = say
         """For the load: tell why it takes longer."""
-        self.is_return = is_return
-        """For the load: whether the version was served before."""
+        self.late_after = late_after
+        """For the load: faults of a server after which its version connects later."""
         self._clock = clock
         self._lock = threading.Lock()
         # Of both threads, under the lock.

@@ -9,7 +9,6 @@ from udfs.errors import ModelLoadError, ModelstreamError
 from udfs.models.checks import run_checks
 from udfs.models.updates import PublishModel
 from udfs.offload.lane_settings import split_options
-from udfs.offload.offloaded_scorer import OffloadedScorer
 from udfs.options import Options
 from udfs.scorers import Scorer
 
@@ -68,8 +67,6 @@ def accept(published: PublishModel, load: Callable[[], Scorer], *, warm_up: bool
                 f"{published.model} keeps state of its own between events (draws random numbers, say), which "
                 f"would not survive a restart of the job; `modelstream score` runs such models"
             )
-        if isinstance(scorer, OffloadedScorer) and not scorer.is_reached:
-            return scorer  # it was checked when it was published
         if published.checks:
             run_checks(scorer, published.checks)
         elif warm_up:

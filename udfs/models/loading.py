@@ -3,10 +3,10 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
-from udfs.errors import ModelLoadError, ModelstreamError
+from udfs.errors import Fault, ModelLoadError, ModelstreamError
 from udfs.models.load_watch import LoadWatch
 from udfs.models.loaded import close_scorer
 from udfs.models.switch_interval import short_switch_interval
@@ -15,6 +15,8 @@ from udfs.models.version_loading import Load, LoadedVersion
 
 _GRACE_SECONDS = 1.0
 """A load that keeps to its deadline itself says better why it ended."""
+_MOST_CONNECTING = 16
+"""Models whose remote versions are connected at a time: each takes a thread."""
 
 
 class Told(NamedTuple):
@@ -25,14 +27,14 @@ class Told(NamedTuple):
 
 
 class Loader(Protocol):
-    """Loads versions one after the other. Used by one thread."""
+    """Loads versions. Used by one thread."""
 
-    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
-        """Load a version, after those before.
+    def begin(self, published: PublishModel, *, late_after: Collection[Fault] = ()) -> None:
+        """Load a version, after those before that its load would hinder.
 
         Args:
             published: the version.
-            is_return: whether it was served before.
+            late_after: faults of its server after which it connects later, instead of failing.
         """
 
     def take_told(self) -> list[Told]:
@@ -56,9 +58,9 @@ class BlockingLoader:
         self._load = load
         self._told: list[Told] = []
 
-    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
+    def begin(self, published: PublishModel, *, late_after: Collection[Fault] = ()) -> None:
         """Load a version now."""
-        watch = LoadWatch(lambda _: None, is_return=is_return)
+        watch = LoadWatch(lambda _: None, late_after=late_after)
         self._told.append(Told(published, _outcome(self._load, published, watch)))
 
     def take_told(self) -> list[Told]:
@@ -74,7 +76,11 @@ class BlockingLoader:
 
 
 class BackgroundLoader:
-    """Loads versions in threads of their own, one at a time, while its caller goes on.
+    """Loads versions in threads of their own, while its caller goes on.
+
+    Local versions are loaded one at a time, for each may take much memory. To connect a remote one takes
+    nothing but time: those of a model are connected one at a time, beside all else, so that a server that is
+    away delays no other model; 16 models at a time.
 
     A load that does not end in time is given up: its thread blocks nobody, and what it may still load is
     closed.
@@ -89,23 +95,22 @@ class BackgroundLoader:
         self._load = load
         self._deadline = deadline
         self._clock = clock
-        self._waiting: deque[tuple[PublishModel, bool]] = deque()
+        self._waiting: dict[_Line, deque[tuple[PublishModel, Collection[Fault]]]] = {}
         self._changed = threading.Condition()
-        # Of both threads, under the condition's lock.
-        self._running: _Running | None = None
+        # Of all threads, under the condition's lock.
+        self._running: dict[_Line, _Running] = {}
         self._told: list[Told] = []
 
-    def begin(self, published: PublishModel, *, is_return: bool = False) -> None:
-        """Load a version when those before are done."""
-        self._waiting.append((published, is_return))
+    def begin(self, published: PublishModel, *, late_after: Collection[Fault] = ()) -> None:
+        """Load a version when those before it in its line are done."""
+        self._waiting.setdefault(_line_of(published), deque()).append((published, late_after))
         self._start_next()
 
     def take_told(self) -> list[Told]:
         """What loads have told since the last call; also gives up what has taken too long."""
         with self._changed:
-            running = self._running
-            if running is not None and running.watch.is_late():
-                self._running = None
+            for running in [one for one in self._running.values() if one.watch.is_late()]:
+                del self._running[_line_of(running.published)]
                 running.watch.give_up()
                 late = ModelLoadError(
                     f"{running.published.model}: not loaded in {self._deadline:.3g} s; see loading.deadline"
@@ -124,53 +129,71 @@ class BackgroundLoader:
         """Give up what runs and what waits."""
         self._waiting.clear()
         with self._changed:
-            running, self._running = self._running, None
+            running, self._running = self._running, {}
             told, self._told = self._told, []
-        if running is not None:
-            running.watch.close()
+        for load in running.values():
+            load.watch.close()
         for one in told:
             if isinstance(one.result, LoadedVersion):
                 close_scorer(one.result.scorer)
 
     def _start_next(self) -> None:
-        if not self._waiting:
-            return
+        for line in [*self._waiting]:
+            self._start_next_of(line)
+
+    def _start_next_of(self, line: "_Line") -> None:
         with self._changed:
-            if self._running is not None:
+            if line in self._running or (line is not None and self._connecting() >= _MOST_CONNECTING):
                 return
-            published, is_return = self._waiting.popleft()
+            published, late_after = self._waiting[line].popleft()
+            if not self._waiting[line]:
+                del self._waiting[line]
             watch = LoadWatch(
                 lambda text: self._say(running, text),
                 self._deadline + _GRACE_SECONDS,
                 self._clock,
-                is_return=is_return,
+                late_after=late_after,
             )
-            running = self._running = _Running(published, watch)
+            running = self._running[line] = _Running(published, watch)
         threading.Thread(
             target=self._run, args=(running,), name=f"load {published.model}", daemon=True
         ).start()
 
+    def _connecting(self) -> int:
+        return sum(line is not None for line in self._running)
+
     def _say(self, running: "_Running", text: str) -> None:
         with self._changed:
-            if self._running is running:
+            if self._is_awaited(running):
                 self._told.append(Told(running.published, text))
 
     def _run(self, running: "_Running") -> None:
         with short_switch_interval:
             result = _outcome(self._load, running.published, running.watch)
         with self._changed:
-            if self._running is running:
-                self._running = None
+            if self._is_awaited(running):
+                del self._running[_line_of(running.published)]
                 self._told.append(Told(running.published, result))
                 self._changed.notify_all()
                 return
         if isinstance(result, LoadedVersion):
             close_scorer(result.scorer)
 
+    def _is_awaited(self, running: "_Running") -> bool:
+        return self._running.get(_line_of(running.published)) is running
+
 
 class _Running(NamedTuple):
     published: PublishModel
     watch: LoadWatch
+
+
+_Line = str | None
+"""What is loaded one after the other: the remote versions of a model, by its name, or all local ones."""
+
+
+def _line_of(published: PublishModel) -> _Line:
+    return published.model.name if published.is_remote else None
 
 
 def _outcome(load: Load, published: PublishModel, watch: LoadWatch) -> LoadedVersion | ModelstreamError:

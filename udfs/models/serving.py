@@ -1,23 +1,19 @@
 """Serving: what one subtask really scores with, which follows the catalog as far as loads succeed."""
 
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Iterable, Sequence
 
 from udfs.engine import LoadedModel
 from udfs.errors import Absence, ModelstreamError, ResolveError
 from udfs.models import catalog as catalogs
 from udfs.models.catalog import Catalog, Model
-from udfs.models.loaded import close_scorer
 from udfs.models.loading import Loader
 from udfs.models.periods import NO_PERIODS, Periods, periods_of
 from udfs.models.pool import LoadedModels
 from udfs.models.status_changes import StatusChange, StatusChanges
 from udfs.models.timeline import Activation
-from udfs.models.updates import ModelUpdate, PublishModel, RetireModel
-from udfs.models.version_loading import LoadedVersion
-from udfs.offload.offloaded_scorer import OffloadedScorer
-from udfs.records import ModelId, ServedModel
+from udfs.models.updates import ModelUpdate, RetireModel
+from udfs.models.version_loads import VersionLoads, fallback_of, id_of
+from udfs.records import ModelId
 
 NO_CATALOG = Catalog()
 
@@ -46,25 +42,18 @@ class Serving:
         self.catalog = Catalog()
         self.changes = 0
         """How often what serves may have changed."""
-        self._loader = loader
         self._pool = pool
         self._max_catalog_bytes = max_catalog_bytes
         self._max_periods = max_periods
-        self._loading: set[ModelId] = set()
-        self._arriving: set[ModelId] = set()
-        """Versions that were activated since the start and are not loaded yet."""
-        self._asked_for: set[ModelId] = set()
-        """Versions that events asked for and that have not scored since."""
-        self._failed: dict[ModelId, ModelstreamError] = {}
-        self._served: set[ModelId] = set()
-        """Versions that were loaded, here or as far as is known by an earlier attempt."""
         self._periods: dict[str, Periods] = {}
         self._said = StatusChanges()
+        self._loads = VersionLoads(loader, pool, self._said)
 
     def start(self, catalog: Catalog, earlier: Catalog = NO_CATALOG) -> None:
         """Serve a catalog that was folded elsewhere: load each model's active version.
 
         What is not loaded, and what is gone, is said too: what an earlier attempt said of it holds no more.
+        Remote versions are loaded once `adopted` is called.
 
         Args:
             catalog: the catalog.
@@ -72,11 +61,11 @@ class Serving:
         """
         self.catalog = catalog
         self.changes += 1
+        self._loads.start(catalog, earlier)
         for name, model in catalog.models.items():
-            self._served.update(ModelId(name, number) for number in model.versions)
             self._follow(name)
             for published in model.versions.values():
-                if published.model not in self._loading:
+                if published.model not in self._loads.loading:
                     self._said.closed(published)
             for number, identity in model.retired.items():
                 self._said.retired(ModelId(name, number), identity, None)
@@ -85,6 +74,14 @@ class Serving:
             for number in model.versions.keys() - known.versions.keys() - known.retired.keys():
                 self._said.retired(ModelId(name, number), model.versions[number].identity(), None)
         self.poll()
+
+    def adopted(self, served: Iterable[str]) -> None:
+        """All is known that earlier attempts have left.
+
+        Args:
+            served: what `served` gave in them.
+        """
+        self._loads.adopted(served)
 
     def update(self, update: ModelUpdate, offset: int, signed_on: str | None = None) -> None:
         """Fold an update and begin to load what it asks for.
@@ -118,20 +115,23 @@ class Serving:
 
     def poll(self) -> None:
         """Take over what was loaded meanwhile, and close what nothing needs any more."""
-        while told := self._loader.take_told():
-            for published, result in told:
-                self._take(published, result)
-        for model in self._pool.close_idle(self._needed):
-            self._forget(model)
+        for model_id in self._loads.take_ended(self.catalog, self._kept):
+            self._changed(model_id)
+        for model_id in self._loads.close_idle(self._needed):
+            self._changed(model_id)
+
+    def served(self) -> list[str]:
+        """The versions that have served, as the state keeps them."""
+        return self._loads.served.encode()
 
     @property
     def is_loading(self) -> bool:
         """Whether any version is being loaded."""
-        return bool(self._loading)
+        return bool(self._loads.loading)
 
     def wait(self, seconds: float) -> None:
         """Wait for a load to end, so long at most; `poll` then takes it over."""
-        self._loader.wait(seconds)
+        self._loads.wait(seconds)
 
     def boundaries(self, reference: str) -> Sequence[int]:
         """The event times at which another version scores what events name, ascending."""
@@ -152,22 +152,21 @@ class Serving:
         index = periods.at(at)
         model = periods.models[index]
         if model is not None:
-            if index < len(periods.boundaries) - 1 or self._asked_for:
-                self._use(_id_of(model))  # of the last two periods it stays in any case
+            if index < len(periods.boundaries) - 1 or self._loads.asked_for:
+                self._loads.use(id_of(model))  # of the last two periods it stays in any case
             return model
         model_id = periods.versions[index] or self.catalog.resolve(reference, at)
-        loaded = self._use(model_id)
+        loaded = self._loads.use(model_id)
         if loaded is not None:
             return loaded
-        if model_id in self._failed:
-            raise ResolveError(f"{model_id} failed to load: {self._failed[model_id]}", Absence.FAILED)
-        self._asked_for.add(model_id)
-        self._begin(model_id)
+        if error := self.failure(model_id):
+            raise ResolveError(f"{model_id} failed to load: {error}", Absence.FAILED)
+        self._loads.ask_for(self.catalog.models[model_id.name].versions[model_id.version])
         raise ResolveError(f"{model_id} is being loaded", Absence.LOADING)
 
     def failure(self, model_id: ModelId) -> ModelstreamError | None:
         """Why a version can't be served, None when nothing is known against it."""
-        return self._failed.get(model_id)
+        return self._loads.failed.get(model_id)
 
     def take_changes(self) -> list[StatusChange]:
         """What happened since the last call."""
@@ -175,20 +174,24 @@ class Serving:
 
     def close(self) -> None:
         """Close every scorer, and give up what is being loaded."""
-        self._loader.close()
-        self._pool.close()
+        self._loads.close()
         self._periods.clear()
 
     def _bring(self, model_id: ModelId, before: Catalog) -> None:
         """See that a version that an update names is loaded."""
-        failed = self._failed.pop(model_id, None)
+        had_failed = self._loads.forgive(model_id)
         if model_id in self._pool:
             self._say_again(model_id)
             return
         known, now = before.models.get(model_id.name), self.catalog.models[model_id.name]
-        if failed is not None or known is None or known.activations != now.activations:
-            self._arriving.add(model_id)
-        self._begin(model_id)
+        is_arriving = had_failed or known is None or known.activations != now.activations
+        self._loads.begin(now.versions[model_id.version], is_arriving=is_arriving, is_new=True)
+
+    def _changed(self, model_id: ModelId) -> None:
+        """A version is loaded, has failed, or was closed: see what its model's activations come to now."""
+        self.changes += 1
+        self._follow(model_id.name)
+        self._close_unpublished(model_id.name)
 
     def _follow(self, name: str) -> None:
         """Serve what a model's activations come to now, and load what scores the last two periods."""
@@ -199,7 +202,7 @@ class Serving:
             now = self._periods[name] = self._fold(model, before.log)
         for one in now.timeline[-2:]:
             if ModelId(name, one.version) not in self._pool:
-                self._begin(ModelId(name, one.version))
+                self._loads.begin(self.catalog.models[name].versions[one.version])
         self._say_switched(name, before, now)
 
     def _say_switched(self, name: str, before: Periods, now: Periods) -> None:
@@ -218,11 +221,11 @@ class Serving:
 
     def _fold(self, model: Model, before: Sequence[Activation]) -> Periods:
         log = self._log_of(model, before)
-        return periods_of(model.name, log, self._failed, self._arriving, self._pool.peek)
+        return periods_of(model.name, log, self._loads.failed, self._loads.arriving, self._pool.peek)
 
     def _log_of(self, model: Model, before: Sequence[Activation]) -> Sequence[Activation]:
         """A model's activations, with those of retired versions that score until another is loaded."""
-        if not any(model_id.name == model.name for model_id in self._arriving):
+        if not any(model_id.name == model.name for model_id in self._loads.arriving):
             return model.activations
         *earlier, last = model.activations
         parting = {
@@ -233,69 +236,6 @@ class Serving:
         stays = parting.union(earlier)
         return (*(one for one in before if one in stays), last)
 
-    def _use(self, model_id: ModelId) -> LoadedModel | None:
-        """A version that is about to score, None where it is not loaded."""
-        loaded = self._pool.use(model_id)
-        if loaded is not None:
-            self._asked_for.discard(model_id)
-        return loaded
-
-    def _begin(self, model_id: ModelId) -> None:
-        if model_id in self._loading:
-            return
-        self._loading.add(model_id)
-        published = self._published(model_id)
-        assert published is not None  # the catalog names it
-        self._said.loading(published)
-        self._loader.begin(published, is_return=model_id in self._served)
-
-    def _take(self, published: PublishModel, result: LoadedVersion | ModelstreamError | str) -> None:
-        model_id = published.model
-        if isinstance(result, str):
-            self._said.loading(published, result)
-            return
-        self.changes += 1
-        self._loading.discard(model_id)
-        current = self._published(model_id)
-        if current is None:  # retired meanwhile
-            if isinstance(result, LoadedVersion):
-                close_scorer(result.scorer)
-            return
-        if isinstance(result, ModelstreamError) and current.artifact != published.artifact:
-            self._begin(model_id)  # its artifact was said to be elsewhere meanwhile
-            return
-        self._arriving.discard(model_id)
-        if isinstance(result, ModelstreamError):
-            self._failed[model_id] = result
-            self._asked_for.discard(model_id)
-            self._said.failed(published, result)
-        else:
-            self._add(model_id, published.identity(), result)
-        self._follow(model_id.name)
-        self._close_unpublished(model_id.name)
-
-    def _add(self, model_id: ModelId, identity: str, version: LoadedVersion) -> None:
-        served = ServedModel(model_id.name, model_id.version, identity)
-        described = msgspec.Raw(msgspec.json.encode(served))
-        lane = version.scorer.lane if isinstance(version.scorer, OffloadedScorer) else None
-        loaded = LoadedModel(served, version.scorer, described, version.load_ms, version.notes, lane)
-        self._served.add(model_id)
-        # Loads may end together: none is closed before the events that asked for it are scored.
-        stays = self._kept() | self._asked_for
-        closed = self._pool.add(model_id, loaded, version.memory_bytes, stays)
-        self._said.loaded(loaded, "ready")
-        self._bring_fallback(loaded)
-        for one in closed:
-            self._forget(one)
-
-    def _bring_fallback(self, loaded: LoadedModel) -> None:
-        """See that what answers in a version's place is there before it is needed."""
-        fallback = _fallback_of(loaded)
-        if fallback is None or fallback in self._pool or fallback in self._failed:
-            return
-        if self._published(fallback) is not None:
-            self._begin(fallback)
-
     def _kept(self) -> set[ModelId]:
         """What scores the events of the last two periods of each model, and what answers in its place."""
         scoring = {
@@ -304,7 +244,7 @@ class Serving:
             for one in periods.timeline[-2:]
         }
         loaded = filter(None, map(self._pool.peek, scoring))
-        return scoring | {fallback for fallback in map(_fallback_of, loaded) if fallback is not None}
+        return scoring | {fallback for fallback in map(fallback_of, loaded) if fallback is not None}
 
     def _needed(self) -> set[ModelId]:
         """What serves, what a rollback goes back to, and what is staged."""
@@ -314,13 +254,6 @@ class Serving:
             staged = model.versions.keys() - set(activated)
             needed |= {ModelId(name, version) for version in (*_last_two(activated), *staged)}
         return needed
-
-    def _forget(self, closed: LoadedModel) -> None:
-        """Serve with a version that was closed no more; it is loaded again on demand."""
-        self.changes += 1
-        self._asked_for.discard(_id_of(closed))
-        self._said.loaded(closed, "closed")
-        self._follow(closed.served.name)
 
     def _say_retired(self, update: RetireModel, before: Catalog) -> None:
         """Say which versions are retired now, or again that one is."""
@@ -333,9 +266,7 @@ class Serving:
             model_id = ModelId(name, number)
             published = now.versions.get(number)
             if published is None:
-                self._failed.pop(model_id, None)
-                for known in (self._arriving, self._asked_for, self._served):
-                    known.discard(model_id)
+                self._loads.forget(model_id)
             identity = published.identity() if published else now.retired[number]
             self._said.retired(model_id, identity, now.leaving.get(number))
 
@@ -343,12 +274,8 @@ class Serving:
         """Close what is retired; what serves until another version is loaded is closed then."""
         serving = {one.version for one in self._periods.get(name, NO_PERIODS).timeline}
         for model_id in [one for one in self._pool if one.name == name]:
-            if self._published(model_id) is None and model_id.version not in serving:
+            if model_id not in self.catalog and model_id.version not in serving:
                 self._pool.remove(model_id)
-
-    def _published(self, model_id: ModelId) -> PublishModel | None:
-        model = self.catalog.models.get(model_id.name)
-        return model.versions.get(model_id.version) if model else None
 
     def _loaded(self, name: str, version: int) -> LoadedModel:
         loaded = self._pool.peek(ModelId(name, version))
@@ -371,12 +298,3 @@ class Serving:
 def _last_two(versions: Sequence[int]) -> Sequence[int]:
     """The versions that were activated last and before that."""
     return [*dict.fromkeys(reversed(versions))][:2]
-
-
-def _fallback_of(model: LoadedModel) -> ModelId | None:
-    """The version that answers in place of one that is offloaded."""
-    return None if model.lane is None else model.lane.settings.fallback
-
-
-def _id_of(model: LoadedModel) -> ModelId:
-    return ModelId(model.served.name, model.served.version)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from udfs.errors import ArtifactUnavailableError, ModelCrashedError, ModelLoadError
+from udfs.errors import ArtifactUnavailableError, Fault, ModelCrashedError, ModelLoadError
 from udfs.models.artifacts import ArtifactStore
 from udfs.models.fetching import fetch_with_retries
 from udfs.models.load_ledger import LoadLedger
@@ -45,7 +45,7 @@ class LoadedVersion(NamedTuple):
 
 
 _CONNECT_SECONDS = 20.0
-"""Longest that a server may be away when a version of it is published: loads of others wait meanwhile."""
+"""Longest that a server may be away when a version of it is published."""
 
 Load = Callable[[PublishModel, LoadWatch], LoadedVersion]
 """``load(published, watch)``; raises ArtifactError, ModelLoadError or OffloadError."""
@@ -54,17 +54,21 @@ Load = Callable[[PublishModel, LoadWatch], LoadedVersion]
 class Offload(Protocol):
     """Makes scorers of versions that are scored beside the stream. Used by any thread."""
 
-    def connect(self, published: PublishModel, seconds: float, *, is_return: bool) -> Scorer:
-        """A scorer that asks a server.
+    def connect(
+        self, published: PublishModel, seconds: float, *, late_after: Collection[Fault] = ()
+    ) -> Scorer:
+        """A scorer that asks a server, and has passed the version's checks.
 
         Args:
             published: the version, of a remote format.
             seconds: how long it may take.
-            is_return: whether the version was served before: then it does not matter that nobody answers now.
+            late_after: faults of the server after which the version connects, and its checks are run, before
+                the first event that gets through. Where there are any, connecting takes no longer than a
+                request may.
 
         Raises:
-            ModelLoadError: its options are wrong.
-            OffloadError: the server can't be reached, or refuses.
+            ModelLoadError: its options are wrong, or a check differs.
+            OffloadError: the server can't be reached, or refuses, and the fault is none of those.
         """
 
     def start_workers(
@@ -161,11 +165,7 @@ class VersionLoader:
         if offload is None:
             raise ModelLoadError(f"{published.model}: nothing is offloaded here")
         seconds = min(self._settings.deadline, _CONNECT_SECONDS)
-        return accept(
-            published,
-            lambda: offload.connect(published, seconds, is_return=watch.is_return),
-            warm_up=False,  # a server's owner should see no requests but what is asked of it
-        )
+        return offload.connect(published, seconds, late_after=watch.late_after)
 
     def _start_workers(
         self, published: PublishModel, path: Path, seconds: float, is_prepared: bool, held: object

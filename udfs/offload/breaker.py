@@ -1,17 +1,20 @@
 """The circuit breaker of an endpoint: one that is down is left alone, and asked now and then.
 
 The pattern is Nygard's (Release It!, "Circuit Breaker"). Here it is a state machine without a clock or a
-thread: who asks the endpoint hands in the time, and does so on one thread.
+thread: who asks the endpoint hands in the time, and does so on one thread. `Breaker.refusal` only looks, and
+may do so from any.
 """
 
 from collections.abc import Callable
 from enum import IntEnum
+from weakref import WeakValueDictionary
 
 from udfs.errors import Fault, OffloadError
 
 FAULTS_IN_A_ROW = 5
-"""Passing faults, one after the other, that open the breaker. Requests that were on their way when another
-failed say nothing new: one broken connection may have had them all."""
+"""Passing or unclear faults, one after the other, that open the breaker. Requests that were on their way when
+another failed say nothing new, but where they had all of their time or were answered: one broken connection
+may have had them all."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 _PROBE_SECONDS = 0.1
@@ -90,21 +93,23 @@ class Breaker:
         return self._probe
 
     def succeed(self) -> None:
-        """The endpoint answered, be it with a refusal."""
+        """The endpoint itself answered, be it with a refusal."""
         self._faults = 0
         self._pause = FIRST_PAUSE_SECONDS
         self._become(BreakerState.CLOSED)
 
-    def fail(self, now: float, fault: str, probe: int, sent_at: float) -> None:
-        """A request met a passing fault.
+    def fail(self, now: float, fault: str, probe: int, sent_at: float, *, is_evidence: bool = False) -> None:
+        """A request met a passing fault, or an unclear one.
 
         Args:
             now: seconds.
             fault: the error's text.
             probe: what `admit` returned for it.
             sent_at: seconds, when it was sent.
+            is_evidence: whether it says something new though another failed meanwhile: it had all of its
+                time, or was answered.
         """
-        if sent_at >= self._failed_at:
+        if sent_at >= self._failed_at or is_evidence:
             self._faults += 1
             self._failed_at = now
         self._last_fault = fault
@@ -115,7 +120,7 @@ class Breaker:
             self._open(now)
 
     def abandon(self, now: float, probe: int) -> None:
-        """A request was given up before it was answered: the next is the probe in its place."""
+        """A request ended in a way that says nothing of the endpoint: the next is the probe in its place."""
         if self._is_the_probe(probe):
             self._ends_at = now
             self._become(BreakerState.OPEN)
@@ -137,11 +142,11 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of one loop's endpoints: one each, however many versions ask it."""
+    """The breakers of one loop's endpoints: one each, however many versions ask it, while one does."""
 
     def __init__(self) -> None:
-        self._by_endpoint: dict[str, Breaker] = {}
+        self._by_endpoint: WeakValueDictionary[str, Breaker] = WeakValueDictionary()
 
     def of(self, endpoint: str) -> Breaker:
-        """The breaker of an endpoint. From any thread."""
+        """The breaker of an endpoint. From one thread at a time."""
         return self._by_endpoint.setdefault(endpoint, Breaker(endpoint))

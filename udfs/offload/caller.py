@@ -1,13 +1,16 @@
 """One batch of records on its way to a remote: attempts within a deadline, and halves of what is refused."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 
 from udfs.errors import Fault, ModelLoadError, OffloadError, ScoreError
 from udfs.json_values import JsonValue
+from udfs.offload.batch_parts import HALVED, Part, final_error, given_up
 from udfs.offload.breaker import Breaker
 from udfs.offload.counts import Counts
+from udfs.offload.worker_ended import WorkerEndedError
 from udfs.remotes.base import Remote, Trace
 
 Result = JsonValue | ScoreError | OffloadError
@@ -19,6 +22,10 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 _SOON_SECONDS = 0.01
 """A remote's own timer may be so much earlier than the deadline."""
+_MOST_ALONE = 2
+"""Records that were sent alone, and failed for what may be the server's fault, before any has a result."""
+_LEAST_SHARE = 8
+"""A part of a batch that ended or hung its process has at least this part of the deadline."""
 
 
 def wait_seconds(attempt: int, error: OffloadError, random: Callable[[], float]) -> float:
@@ -93,35 +100,68 @@ class Caller:
         """Have a batch scored.
 
         A batch that is refused for its content is halved until the bad records are alone, where asking
-        again does no harm.
+        again does no harm. So is one that
+
+        - ended the process that tried, or hung it (HARMFUL). A half has half of the time of its whole, at
+          least an eighth of the deadline, and all of them together have twice the deadline more. A record
+          that has no result then is HARMFUL too, for nothing shows that it is not;
+        - met a server that failed (UNCLEAR). Until a record has a result, the way leads straight down to two
+          records that are alone: where these fail as well, it is no record's fault but PASSING, for all of
+          the batch, and one fault for the breaker.
+
+        Records that are not tried any more have a PASSING fault, whatever their batch had.
 
         Args:
             inputs: the ``data`` of N events, no more than the remote takes at a time.
-            seconds: for all requests together.
+            seconds: for all requests together, but for those that look for harmful records.
             trace: goes with each of them.
 
         Returns:
             N results in the order of the inputs. It raises nothing but what cancels it.
         """
-        ends_at = self._clock() + seconds
-        results: list[Result] = []
-        parts, requests, refused = [inputs], 0, ""
-        while parts:  # from the last, which is the first of the inputs that have no result yet
-            part = parts.pop()
-            if requests == MOST_REQUESTS:
-                text = f"{refused} (of one of {len(part)} records; they took {requests} requests already)"
-                results += [OffloadError(text, Fault.RECORD)] * len(part)
+        started = self._clock()
+        ends_at = started + seconds
+        results: list[Result] = [None] * len(inputs)
+        failed: list[tuple[Part, OffloadError]] = []
+        parts = deque([Part(0, len(inputs), seconds)])
+        requests = alone = 0
+        has_results = is_longer = is_down = False
+        while parts:
+            part = parts.popleft()
+            if part.cause is not None and (is_down or requests >= MOST_REQUESTS):
+                why = "" if is_down else f"they took {requests} requests already"
+                failed.append((part, given_up(part, part.cause, why)))
                 continue
             requests += 1
             try:
-                results += await self._ask(part, ends_at, trace)
+                results[part.start : part.end] = await self._ask(
+                    inputs[part.start : part.end],
+                    part.seconds,
+                    ends_at,
+                    trace,
+                    is_whole=part.cause is None,
+                )
+                has_results = True
             except OffloadError as error:
-                if error.fault is Fault.RECORD and len(part) > 1 and self._remote.is_repeatable:
-                    middle, refused = len(part) // 2, str(error)
-                    parts += [part[middle:], part[:middle]]
-                else:
-                    # A new one: what was raised holds on to the frames, and so to the batch.
-                    results += [OffloadError(str(error), error.fault, error.retry_after)] * len(part)
+                # A new one: what was raised holds on to the frames, and so to the batch.
+                fault = OffloadError(str(error), error.fault, error.retry_after)
+                if fault.fault is Fault.HARMFUL and not is_longer:
+                    is_longer, ends_at = True, ends_at + 2 * seconds
+                if fault.fault in HALVED and part.size > 1 and self._remote.is_repeatable:
+                    halves = part.halves(fault, seconds / _LEAST_SHARE)
+                    if fault.fault is Fault.UNCLEAR and not has_results:
+                        parts.extendleft(reversed(halves))
+                    else:  # whole levels: both halves of a part are asked before halves of theirs
+                        parts += halves
+                    continue
+                failed.append((part, fault))
+                alone += fault.fault is Fault.UNCLEAR
+                is_down = not has_results and alone >= min(len(inputs), _MOST_ALONE)
+        if alone and not has_results:
+            self._breaker.fail(self._clock(), str(failed[0][1]), 0, started, is_evidence=True)
+        for part, fault in failed:
+            final = final_error(part, fault, has_results=has_results)
+            results[part.start : part.end] = [final] * part.size
         return results
 
     async def _open_once(self, seconds: float) -> None:
@@ -135,14 +175,30 @@ class Caller:
             raise _foreign(error, endpoint, seconds, limit) from error
 
     async def _ask(
-        self, inputs: Sequence[JsonValue], ends_at: float, trace: Trace
+        self,
+        inputs: Sequence[JsonValue],
+        seconds: float,
+        ends_at: float,
+        trace: Trace,
+        *,
+        is_whole: bool,
     ) -> Sequence[JsonValue | ScoreError]:
-        """Send a request until it is answered, its fault stays, or its attempts or its time are used up."""
+        """Send a request until it is answered, its fault stays, or its attempts or its time are used up.
+
+        Args:
+            inputs: some of a batch's records.
+            seconds: how long a request may take.
+            ends_at: when the time of all of them is over.
+            trace: goes with it.
+            is_whole: whether these are all of the batch.
+        """
         attempt = 0
+        harm: OffloadError | None = None  # whatever comes later, the record did it
         while True:
             now = self._clock()
             if now >= ends_at:
-                raise OffloadError(f"{self._remote.endpoint}: no time left to ask it", Fault.PASSING)
+                text = f"{self._remote.endpoint}: no time left to ask it"
+                raise harm or OffloadError(text, Fault.PASSING)
             try:
                 probe = self._breaker.admit(now)
             except OffloadError as refusal:
@@ -153,58 +209,85 @@ class Caller:
                 attempt += 1
                 self._counts.retries += attempt > 1
                 try:
-                    return await self._send(inputs, ends_at, trace, probe)
+                    return await self._send(inputs, seconds, ends_at, trace, probe)
                 except OffloadError as fault:
                     error = fault
-            if (
-                error.fault is not Fault.PASSING
-                or attempt >= self._attempts
-                or not self._remote.is_repeatable
-            ):
-                raise error
+                    harm = error if error.fault is Fault.HARMFUL else harm
+            match error.fault:
+                case Fault.PASSING:
+                    attempts = self._attempts
+                case Fault.UNCLEAR if is_whole:  # it may have failed for a moment
+                    attempts = min(self._attempts, 2)
+                case Fault.HARMFUL if len(inputs) == 1 and self._clock() - now < seconds / 2:
+                    # The process may have ended of something else. What hung would take as long again.
+                    attempts = min(self._attempts, 2)
+                case _:
+                    attempts = 1
+            if attempt >= attempts or not self._remote.is_repeatable:
+                raise harm or error
             wait = wait_seconds(attempt, error, self._random)
             if self._clock() + wait >= ends_at:
-                raise error
+                raise harm or error
             await asyncio.sleep(wait)
 
     async def _send(
-        self, inputs: Sequence[JsonValue], ends_at: float, trace: Trace, probe: int
+        self, inputs: Sequence[JsonValue], seconds: float, ends_at: float, trace: Trace, probe: int
     ) -> Sequence[JsonValue | ScoreError]:
         """Send a request once, and tell the breaker and the counters what became of it."""
         started = self._clock()
+        left = ends_at - started
         self._counts.add_request(len(inputs))
         try:
-            results = await self._bounded(inputs, ends_at - started, trace)
+            results = await self._bounded(inputs, min(seconds, left), left, trace)
         except OffloadError as error:
             self._counts.failures += 1
             now = self._clock()
-            if error.fault is Fault.PASSING:
-                self._counts.timeouts += now >= ends_at - _SOON_SECONDS
-                self._breaker.fail(now, str(error), probe, started)
-            else:
+            has_timed_out = error.fault in (Fault.PASSING, Fault.HARMFUL) and (
+                now - started >= min(seconds, left) - _SOON_SECONDS
+            )
+            self._counts.timeouts += has_timed_out
+            if error.fault is Fault.PASSING or (error.fault is Fault.UNCLEAR and probe):
+                self._breaker.fail(now, str(error), probe, started, is_evidence=has_timed_out)
+            elif error.fault is Fault.UNCLEAR:
+                pass  # whose fault it is shows when others of its batch are asked
+            elif error.is_answer:
                 self._breaker.succeed()
+            else:
+                # It was not sent, nobody can read what came, or the record ended its process: nothing of
+                # that says whether the endpoint is well.
+                self._breaker.abandon(now, probe)
             raise
         except BaseException:
             self._breaker.abandon(self._clock(), probe)
             raise
         else:
-            self._breaker.succeed()
+            if all(isinstance(one, ScoreError) for one in results):  # it may not have been sent
+                self._breaker.abandon(self._clock(), probe)
+            else:
+                self._breaker.succeed()
             return results
         finally:
             self._counts.add_latency(self._clock() - started)
 
     async def _bounded(
-        self, inputs: Sequence[JsonValue], seconds: float, trace: Trace
+        self, inputs: Sequence[JsonValue], seconds: float, left: float, trace: Trace
     ) -> Sequence[JsonValue | ScoreError]:
-        """Ask the remote, and hold it to what it promises."""
+        """Ask the remote, and hold it to what it promises.
+
+        Args:
+            inputs: records.
+            seconds: how long it may take, but for a process that has to be started first.
+            left: seconds in which it ends in any case.
+            trace: goes with the request.
+        """
         endpoint = self._remote.endpoint
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with asyncio.timeout(left) as limit:
                 results = list(await self._remote.score(inputs, seconds, trace))
         except OffloadError:
             raise
         except Exception as error:  # whatever its library raises
-            raise _foreign(error, endpoint, seconds, limit) from error
+            raise _foreign(error, endpoint, left, limit) from error
         if len(results) != len(inputs):
             raise OffloadError(f"{endpoint} gave {len(results)} results for {len(inputs)} records")
         return results
@@ -213,5 +296,8 @@ class Caller:
 def _foreign(error: Exception, endpoint: str, seconds: float, limit: asyncio.Timeout) -> OffloadError:
     """The error of a remote that took too long, or raised what it should not."""
     if isinstance(error, TimeoutError) and limit.expired():
-        return OffloadError(f"{endpoint} did not answer within {seconds:.3g} s", Fault.PASSING)
+        given_up = error.__cause__  # by a worker, where it has a cause of its own
+        has_hung = given_up is not None and isinstance(given_up.__cause__, WorkerEndedError)
+        fault = Fault.HARMFUL if has_hung else Fault.PASSING
+        return OffloadError(f"{endpoint} did not answer within {seconds:.3g} s", fault)
     return OffloadError(f"{endpoint}: unexpected {type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ GAUGES = frozenset({"in_flight", "breaker_state"})
 
 
 class Counts:
-    """Counters of one model. One thread writes them, the loop's; any may read them.
+    """Counters of one model. One thread writes each, the loop's but for `refused`; any may read them.
 
     Attributes:
         requests: sent, each attempt and each half of a batch.
@@ -20,9 +20,12 @@ class Counts:
         timeouts: requests that were not answered in time.
         failures: requests that brought no results, timeouts among them.
         records: that were answered, whichever way.
+        refused: records that were answered at once, while the breaker was open; `records` has them not.
         in_flight: batches that were sent and have no answer yet, or wait for their next attempt.
-        breaker_state: 0 closed, 1 half-open, 2 open.
-        breaker_openings: how often the breaker opened that was closed.
+        breaker_state: 0 closed, 1 half-open, 2 open: of the breaker that changed last, where versions of the
+            model ask several endpoints.
+        breaker_openings: how often a breaker opened while ``breaker_state`` was closed. Versions that ask
+            one endpoint share its breaker, whose opening counts once.
     """
 
     def __init__(self) -> None:
@@ -31,6 +34,7 @@ class Counts:
         self.timeouts = 0
         self.failures = 0
         self.records = 0
+        self.refused = 0
         self.in_flight = 0
         self.breaker_state = 0
         self.breaker_openings = 0
@@ -54,6 +58,7 @@ class Counts:
             "timeouts",
             "failures",
             "records",
+            "refused",
             "in_flight",
             "breaker_state",
             "breaker_openings",

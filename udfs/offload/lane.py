@@ -91,6 +91,15 @@ class Lane:
         free = self._settings.in_flight - len(self._slots)
         return self._waiting.has_room(size, records, free * self._most())
 
+    @property
+    def refusal(self) -> OffloadError | None:
+        """What records are answered with that are handed in now; None: they are sent. From any thread."""
+        return self._breaker.refusal(self._clock())
+
+    def count_refused(self, records: int) -> None:
+        """Count records that were not handed in, because of the refusal. From the model thread alone."""
+        self._counts.refused += records
+
     def submit(self, asks: Sequence[Ask]) -> None:
         """Hand in records. From the model thread; each gets one answer in the mailbox, whatever happens."""
         if not asks:

@@ -1,11 +1,12 @@
 """How records of one version are sent to whom scores them beside the stream."""
 
+from collections.abc import Collection
 from typing import Literal, cast, get_args
 
 import msgspec
 
 from udfs.errors import ModelLoadError
-from udfs.options import OptionReader, Options
+from udfs.options import OptionReader, Options, with_nearest
 from udfs.records import ModelId
 
 Overload = Literal["backpressure", "dead-letter", "fallback"]
@@ -15,7 +16,8 @@ class LaneSettings(msgspec.Struct, frozen=True):
     """The options of a version that are its lane's.
 
     Attributes:
-        deadline: seconds for a request with all its attempts, from when it is first sent.
+        deadline: seconds for a request with all its attempts, from when it is first sent; to find a harmful
+            record there are two deadlines more.
         attempts: most attempts of a request.
         in_flight: most requests at a time.
         max_batch: most records in a request.
@@ -23,7 +25,7 @@ class LaneSettings(msgspec.Struct, frozen=True):
         on_overload: what becomes of events for which there is no room to wait: the stream waits, they
             become dead letters, or the fallback scores them.
         ordered: whether predictions of one key keep the order of its events.
-        fallback: the version that scores what was not answered in time.
+        fallback: the version that scores what was not answered; no record that was refused or is harmful.
         workers: processes of a model that is scored beside the stream on this machine.
     """
 
@@ -31,7 +33,7 @@ class LaneSettings(msgspec.Struct, frozen=True):
     attempts: int = 3
     in_flight: int = 8
     max_batch: int = 1000
-    max_waiting: int = 10_000
+    max_waiting: int = 2_000
     on_overload: Overload = "backpressure"
     ordered: bool = True
     fallback: ModelId | None = None
@@ -39,10 +41,28 @@ class LaneSettings(msgspec.Struct, frozen=True):
 
 
 LONGEST_DEADLINE = 120.0
-"""Seconds. Who waits for room waits so long at most; Flink gives a task that is cancelled 180 s."""
+"""Seconds. Who waits for room waits for a request at least; Flink gives a task that is cancelled 180 s."""
 
 LANE_OPTIONS = frozenset(LaneSettings.__struct_fields__)
 """Names of the options that are the lane's."""
+
+
+def check_names(options: Options, own: Collection[str]) -> None:
+    """See that every option is the lane's or the protocol's.
+
+    Args:
+        options: a version's.
+        own: names of the options of its protocol.
+
+    Raises:
+        ModelLoadError: one is neither; the text has the nearest of both, and lists them.
+    """
+    if unknown := sorted(options.keys() - LANE_OPTIONS - set(own)):
+        lane = LANE_OPTIONS - {"workers"}
+        raise ModelLoadError(
+            f"unknown option {with_nearest(unknown[0], lane | set(own))}; known: {', '.join(sorted(own))}; "
+            f"of offloading: {', '.join(sorted(lane))}"
+        )
 
 
 def split_options(options: Options, deadline: float = 5.0) -> tuple[LaneSettings, Options]:

@@ -7,6 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 T = TypeVar("T")
+_MOST_THREADS = 32
+"""For what blocks: lookups of names, which may take a resolver half a minute each, and ends of processes.
+asyncio's own bound grows with the cores, and would be 6 on two: few slow lookups would hold up all others."""
 
 
 class LoopClosedError(RuntimeError):
@@ -118,6 +121,9 @@ class LoopThread:
         return self._loop
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.set_default_executor(
+            concurrent.futures.ThreadPoolExecutor(_MOST_THREADS, f"{self._name}-blocking")
+        )
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(self._live())
 

@@ -4,13 +4,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from udfs.errors import ModelstreamError
 from udfs.json_values import JsonValue
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What became of one record that was handed to a lane.
 
     Attributes:
@@ -29,11 +30,12 @@ class Mailbox:
         # A deque's ends are safe between threads; swapping a list against an empty one would not be.
         self._answers: deque[Answer] = deque()
         self._came = threading.Event()
+        self._wanted = 1
 
     def put(self, answers: Sequence[Answer]) -> None:
-        """Add answers, and wake up whoever waits for them. From any thread."""
+        """Add answers, and wake up whoever waits for so many. From any thread."""
         self._answers.extend(answers)
-        if not self._came.is_set():
+        if len(self._answers) >= self._wanted and not self._came.is_set():
             self._came.set()
 
     def take(self) -> list[Answer]:
@@ -41,12 +43,19 @@ class Mailbox:
         answers = self._answers
         return [answers.popleft() for _ in range(len(answers))]
 
-    def wait(self, seconds: float) -> bool:
-        """Wait until there is something to take, ``seconds`` at most; whether there is."""
+    def wait(self, seconds: float, count: int = 1) -> bool:
+        """Wait until there is something to take; whether there is.
+
+        Args:
+            seconds: at most.
+            count: how many answers are worth waking up for.
+        """
         ends_at = time.monotonic() + seconds
-        while not self._answers:
+        self._wanted = count
+        while len(self._answers) < count:
             if not self._came.wait(max(0.0, ends_at - time.monotonic())):
-                return bool(self._answers)
+                break
             # Cleared before the next look: what is put after that look sets it again.
             self._came.clear()
-        return True
+        self._wanted = 1
+        return bool(self._answers)

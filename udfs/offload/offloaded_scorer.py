@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from udfs.errors import OffloadError, ScoreError
+from udfs.errors import ModelLoadError, OffloadError, ScoreError
 from udfs.json_values import JsonValue
 from udfs.offload.lane import Lane
+from udfs.offload.late_remote import LateRemote
 
 
 class OffloadedScorer:
@@ -12,18 +13,28 @@ class OffloadedScorer:
 
     Args:
         lane: the version's.
-        is_reached: whether what it asks has answered yet.
         notes: what a model's owner should know of how it is scored.
         held: what must stay as long as it scores.
+        late: what connects later; None: it is connected.
     """
 
     def __init__(
-        self, lane: Lane, notes: tuple[str, ...] = (), held: object = None, *, is_reached: bool = True
+        self, lane: Lane, notes: tuple[str, ...] = (), held: object = None, late: LateRemote | None = None
     ) -> None:
         self.lane = lane
-        self.is_reached = is_reached
         self.notes = notes
         self._held = held
+        self._late = late
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what it asks has answered, and its checks have passed."""
+        return self._late is None or self._late.is_open
+
+    @property
+    def failure(self) -> ModelLoadError | None:
+        """Why it never serves, where that has shown since it was loaded."""
+        return None if self._late is None else self._late.failure
 
     def score_batch(self, inputs: Sequence[JsonValue]) -> Sequence[JsonValue | ScoreError]:
         """Score a batch, and wait for the answers; see `udfs.scorers.Scorer`."""

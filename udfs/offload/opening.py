@@ -1,6 +1,7 @@
 """From a published version to one that is scored beside the stream, and all that those of a subtask share."""
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from udfs.offload.loop_thread import LoopThread
 from udfs.offload.mailbox import Mailbox
 from udfs.offload.offloaded_scorer import OffloadedScorer
 from udfs.offload.worker_pool import WorkerPool
-from udfs.remotes import Remote, Surroundings
+from udfs.remotes import Surroundings
 from udfs.remotes.credentials import Credentials
 
 WORKERS_DEADLINE = 60.0
@@ -61,7 +62,9 @@ class Offloading:
         """What was counted of each model, by its name."""
         return dict(self._counts)
 
-    def connect(self, published: PublishModel, seconds: float, *, is_return: bool) -> OffloadedScorer:
+    def connect(
+        self, published: PublishModel, seconds: float, *, late_after: Collection[Fault] = ()
+    ) -> OffloadedScorer:
         """A scorer that asks a server; see `udfs.models.version_loading.Offload`."""
         settings, options = split_options(published.options)
         if "workers" in published.options:
@@ -69,13 +72,16 @@ class Offloading:
                 f"option workers: a server scores {published.model}, no process of the job's"
             )
         remote = remotes.connect(published.format, options, self._surroundings)
-        lane = self._lane(published, remote, settings)
+        late = LateRemote(remote, published.checks, settings.max_batch, seconds)
+        lane = self._lane(published, late, settings)
+        ends_at = time.monotonic() + seconds
         try:
-            lane.open(min(seconds, settings.deadline) if is_return else seconds)
+            lane.open(min(seconds, settings.deadline) if late_after else seconds)
+            lane.open(max(0.0, ends_at - time.monotonic()))  # the checks
         except OffloadError as error:
-            if is_return and error.fault is Fault.PASSING:
+            if error.fault in late_after:
                 note = f"could not be reached when it was loaded: {error}"
-                return OffloadedScorer(lane, (note,), is_reached=False)
+                return OffloadedScorer(lane, (note,), late=late)
             lane.close()
             raise
         except ModelstreamError:
@@ -99,7 +105,7 @@ class Offloading:
         )
         # One batch a worker: what waits for a worker waits in the lane, and grows to larger batches there.
         settings = msgspec.structs.replace(settings, in_flight=settings.workers)
-        lane = self._lane(published, workers, settings)
+        lane = self._lane(published, LateRemote(workers), settings)
         try:
             lane.open(seconds)
         except ModelstreamError:
@@ -111,8 +117,8 @@ class Offloading:
         """End the lanes that are closed, and give up what is in flight."""
         self._loop.close(timeout)
 
-    def _lane(self, published: PublishModel, remote: Remote, settings: LaneSettings) -> Lane:
+    def _lane(self, published: PublishModel, remote: LateRemote, settings: LaneSettings) -> Lane:
         with self._lock:
             breaker = self._breakers.of(remote.endpoint)
             counts = self._counts.setdefault(published.model.name, Counts())
-        return Lane(LateRemote(remote), settings, breaker, self._loop, self.mailbox, counts)
+        return Lane(remote, settings, breaker, self._loop, self.mailbox, counts)

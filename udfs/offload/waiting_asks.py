@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from udfs.json_values import JsonValue
 from udfs.remotes.base import Trace
@@ -10,7 +11,7 @@ from udfs.remotes.base import Trace
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """One record to score.
 
     Attributes:

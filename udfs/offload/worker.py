@@ -11,6 +11,7 @@ from typing import Self
 
 from udfs.errors import ModelCrashedError, ModelLoadError
 from udfs.models.child_process import ChildProcess, usable_cores
+from udfs.offload.worker_ended import WorkerEndedError
 from udfs.offload.worker_log import WorkerLog
 from udfs.offload.worker_messages import (
     LENGTH,
@@ -25,10 +26,6 @@ _LOG = logging.getLogger(__name__)
 _BUFFER_BYTES = 1 << 20
 _HEARS_EVERY = 0.01
 """Seconds: a model that writes without end waits, and not the loop."""
-
-
-class WorkerEndedError(Exception):
-    """A worker ended before it answered. The text says how."""
 
 
 class Worker:
@@ -122,6 +119,8 @@ class Worker:
             WorkerEndedError: it ended instead of an answer, or its answer is too long.
             TimeoutError: there was none in time; the worker, which can't be stopped in what it does, is
                 given up.
+            asyncio.CancelledError: who waits was cancelled, and the worker is given up too. It comes from a
+                WorkerEndedError: so is known, where that was a time limit, that a worker used it up.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -131,12 +130,21 @@ class Worker:
                 if length <= MOST_BYTES:
                     return await self._reader.readexactly(length)
             self.give_up(f"it answered with {length} bytes")
-            raise WorkerEndedError(await self.end())
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
             self.give_up("it had not answered in time")
             raise
+        except asyncio.CancelledError as error:
+            self.give_up("it had not answered in time")
+            raise _cancelled(error) from WorkerEndedError(self._cause)
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise WorkerEndedError(await self.end()) from error
+            raise await self._ended() from error
+        raise await self._ended()
+
+    async def _ended(self) -> WorkerEndedError:
+        try:
+            return WorkerEndedError(await self.end())
+        except asyncio.CancelledError as error:
+            raise _cancelled(error) from WorkerEndedError("it ended")
 
     def give_up(self, cause: str) -> None:
         """Have it answer no more."""
@@ -218,3 +226,8 @@ def _all_cores_but_one() -> set[int]:
     """Where workers run: the events that wait for none of them have a core to themselves."""
     cores = usable_cores()
     return cores - {min(cores)} or cores
+
+
+def _cancelled(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    """A new one, to have a cause: `asyncio.timeout` makes a TimeoutError of this very type alone."""
+    return asyncio.CancelledError(*error.args)

@@ -1,10 +1,8 @@
 """A pool of worker processes: a local model scored beside the event path, as a lane sees it."""
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,27 +14,24 @@ from udfs.json_values import JsonValue
 from udfs.models.load_request import without_bytes
 from udfs.models.updates import PublishModel
 from udfs.offload.start_pace import StartPace
-from udfs.offload.worker import Worker, WorkerEndedError
+from udfs.offload.worker import Worker
+from udfs.offload.worker_ended import WorkerEndedError
 from udfs.offload.worker_messages import WorkerRequest, decode_results, encode_inputs
 from udfs.options import Options
 from udfs.remotes.base import Trace
 
 _LOG = logging.getLogger(__name__)
-_MOST_SUSPECTS = 1024
 
 
 class WorkerPool:
     """Processes that have one version loaded, each scoring a batch at a time: a `udfs.remotes.base.Remote`.
 
     What the model does to its process hurts neither the job nor the other workers. A worker that ends is
-    started again, `StartPace` says how soon. With it goes the batch that it had:
+    started again, `StartPace` says how soon. With it goes the batch that it had: its fault
+    is HARMFUL, and who asked halves it until the record that ends workers is alone, which is tried twice.
 
-    - one of several records is refused for its content, so that the lane halves it until the record that ends
-      workers is alone;
-    - a record alone is worth a second attempt: the worker may have ended of something else. When it ends
-      another, it is refused.
-
-    A batch that takes too long ends its worker too, for native code can't be stopped in another way.
+    A batch that takes too long ends its worker too, for native code can't be stopped in another way. Its
+    fault is HARMFUL as well, as is that of one whose answer can't be read: the record may have written it.
     """
 
     is_repeatable = True
@@ -79,11 +74,11 @@ class WorkerPool:
         self._max_memory = max_memory
         self._load_seconds = 0.0
         self._keepers: list[asyncio.Task[None]] = []
+        self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._changed = asyncio.Event()
         self._down: dict[int, str] = {}
         self._pace = StartPace()
-        self._suspects: deque[bytes] = deque(maxlen=_MOST_SUSPECTS)
         self._is_closed = False
         self.notes: tuple[str, ...] = ()
         """What the model's scorer says of how it scores; known once the pool is open."""
@@ -114,7 +109,7 @@ class WorkerPool:
                 if isinstance(started, Worker):
                     await started.end()
             raise
-        self.notes = workers[0].notes
+        self.notes, self._workers = workers[0].notes, workers
         self._keepers = [asyncio.create_task(self._keep(slot, one)) for slot, one in enumerate(workers)]
 
     async def score(
@@ -123,25 +118,28 @@ class WorkerPool:
         seconds: float,
         trace: Trace,  # noqa: ARG002  # there is nobody to pass it on to
     ) -> Sequence[JsonValue | ScoreError]:
-        """Have a worker score a batch, once one is idle; see `udfs.remotes.base.Remote.score`."""
-        ends_at = time.monotonic() + seconds
+        """Have a worker score a batch, once one is idle; see `udfs.remotes.base.Remote.score`.
+
+        A worker may have it for ``seconds``. Where one has to be started first, that takes its own time.
+        """
         try:
             body = encode_inputs(inputs)
         except ValueError as error:
             raise OffloadError(f"{self.endpoint}: {error}", Fault.RECORD) from error
         worker = await self._take(seconds)
         try:
-            answer = await worker.ask(body, ends_at - time.monotonic())
-            return decode_results(answer, len(inputs))
+            return decode_results(await worker.ask(body, seconds), len(inputs))
         except WorkerEndedError as error:
-            raise OffloadError(f"{self.endpoint}: {error}", self._blame(body, len(inputs))) from error
+            # One that is ended with its pool says nothing of what it had.
+            fault = Fault.PASSING if self._is_closed else Fault.HARMFUL
+            raise OffloadError(f"{self.endpoint}: {error}", fault) from error
         except TimeoutError:
-            raise OffloadError(
-                f"{self.endpoint}: not scored in {seconds:.3g} s; the worker was ended", Fault.PASSING
-            ) from None
+            text = f"{self.endpoint}: not scored in {seconds:.3g} s; the worker was ended"
+            raise OffloadError(text, Fault.HARMFUL) from None
         except ValueError as error:
             worker.give_up(f"its answer can't be read: {error}")
-            raise OffloadError(f"{self.endpoint}: an answer can't be read: {error}") from error
+            text = f"{self.endpoint}: an answer can't be read: {error}"
+            raise OffloadError(text, Fault.HARMFUL) from error
         finally:
             self._offer(worker)
 
@@ -165,6 +163,8 @@ class WorkerPool:
 
     async def _take(self, seconds: float) -> Worker:
         """A worker that is idle now, and is not for others until it is offered again."""
+        if any(worker.gone.is_set() for worker in self._workers):
+            seconds += self._load_seconds
         try:
             async with asyncio.timeout(seconds):
                 while True:
@@ -181,16 +181,6 @@ class WorkerPool:
         except TimeoutError:
             raise OffloadError(f"{self.endpoint}: none was idle in {seconds:.3g} s", Fault.PASSING) from None
 
-    def _blame(self, body: bytes, count: int) -> Fault:
-        """What may help a batch with which a worker ended."""
-        if count > 1:
-            return Fault.RECORD
-        suspect = hashlib.blake2b(body, digest_size=16).digest()
-        if suspect in self._suspects:
-            return Fault.RECORD
-        self._suspects.append(suspect)
-        return Fault.PASSING
-
     async def _keep(self, slot: int, worker: Worker) -> None:
         """Have one worker there, until the pool is closed."""
         try:
@@ -201,7 +191,7 @@ class WorkerPool:
                     self._idle.remove(worker)
                 how = await worker.end()
                 _LOG.warning("%s: %s; another is started", self.endpoint, how)
-                worker = await self._another(slot, how)
+                worker = self._workers[slot] = await self._another(slot, how)
         finally:
             await worker.end()
 

@@ -1,28 +1,32 @@
 """One gRPC server, for every protocol that speaks gRPC.
 
-The library's blocking API is used, its calls awaited as futures: `grpc.aio` shares one poller among all
-event loops of a process, and with more than one (several subtasks in a process) each answer wakes all of
-them, and all but one log a ``BlockingIOError``.
+`grpc.aio` shares one poller among all event loops of a process. With more than one (several subtasks in a
+process) each answer wakes all of them, and all but one find nothing to read: no error, and not logged.
 
-A bearer token goes with ``grpc://`` as with ``grpcs://``, there in clear text: give one to a ``grpc://``
-endpoint only over loopback, or where the network encrypts.
+A bearer token goes over ``grpc://`` in clear text; `open_endpoint` refuses that where the configuration does
+not allow it, but on loopback.
 
-Source: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
+Source: https://grpc.github.io/grpc/core/group__grpc__arg__keys.html,
+https://github.com/grpc/grpc/issues/25364 (the poller)
 """
 
 import asyncio
 import ipaddress
 import os
+import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import certifi
 
 # The library's default waits for edges alone, and misses a reset that comes with bytes it has not read yet:
-# the call hangs until its deadline. It looks when it is first used in the process.
+# the call hangs until its deadline. It looks at its first use in the process, not when it is imported. Where
+# something else used it before, as Beam does in a process beside the TaskManager, the variable has to be in
+# the environment that the process is started with.
 os.environ.setdefault("GRPC_POLL_STRATEGY", "poll")
 import grpc
+import grpc.aio
 
 from udfs.errors import Fault, ModelLoadError, OffloadError
 from udfs.remotes._grpc_faults import error_of
@@ -49,7 +53,14 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-_MAY_BE_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_METADATA_NAME = re.compile("[0-9a-z_.-]+")
+_MAY_BE_GONE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
+_FAILED = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+"""What servers answer where the model fails of a record, and where they are broken."""
 
 
 class GrpcEndpoint:
@@ -103,19 +114,23 @@ class GrpcEndpoint:
             async with asyncio.timeout(seconds) as limit:
                 line = await self._connect()
                 remaining = (limit.when() or 0.0) - asyncio.get_running_loop().time()
-                metadata = self._metadata(trace)
-                with line as channel:
+                metadata = self._metadata(trace, what)
+                async with line as channel:
                     return await self._call(channel, method, request, max(remaining, 0.001), metadata, what)
         except TimeoutError as error:
             self._may_be_gone = True
             raise OffloadError(f"{what}: no answer in {seconds:g} s", Fault.PASSING) from error
+        except asyncio.CancelledError:
+            # Who waits longer than it may gives up so: nothing else tells of a server that vanished.
+            self._may_be_gone = True
+            raise
 
     async def close(self) -> None:
         """Close the channel; calls in flight end with an OffloadError."""
         self._is_closed = True
         if self._line is not None:
-            self._line.channel.close()
-            self._line = None
+            line, self._line = self._line, None
+            await line.channel.close()
 
     async def _connect(self) -> "_Line":
         async with self._connecting:
@@ -124,7 +139,7 @@ class GrpcEndpoint:
             if self._line is None or self._may_be_gone:
                 before, self._line = self._line, await self._connect_anew()
                 if before is not None:
-                    before.leave()
+                    await before.leave()
             return self._line
 
     async def _connect_anew(self) -> "_Line":
@@ -133,6 +148,7 @@ class GrpcEndpoint:
         One whose server was away is not kept: it would try to connect again only while it is waited for, and
         until then answer every call with the fault that it met.
         """
+        _ignore_wakes_of_others(asyncio.get_running_loop())
         addresses = await self._endpoint.addresses()
         if self._is_closed:
             raise OffloadError(f"{self.name}: closed")
@@ -146,8 +162,8 @@ class GrpcEndpoint:
         if files:
             ca, cert, key = files
             tls = grpc.ssl_channel_credentials(ca, key, cert)
-            return _Line(grpc.secure_channel(target, tls, options))
-        return _Line(grpc.insecure_channel(target, options))
+            return _Line(grpc.aio.secure_channel(target, tls, options))
+        return _Line(grpc.aio.insecure_channel(target, options))
 
     def _tls_files(self) -> tuple[bytes, bytes | None, bytes | None]:
         ca, cert, key = self._endpoint.secrets.tls_files()
@@ -160,13 +176,16 @@ class GrpcEndpoint:
                 raise ModelLoadError(f"SSL_CERT_FILE: {path}: {error.strerror}") from error
         return ca, cert, key
 
-    def _metadata(self, trace: Trace) -> list[tuple[str, str]]:
-        sendable = [(name, value) for name, value in trace if value.isascii() and value.isprintable()]
-        return [*self._endpoint.secrets.headers().items(), *sendable]
+    def _metadata(self, trace: Trace, what: str) -> list[tuple[str, str]]:
+        headers = list(self._endpoint.secrets.headers().items())
+        if not all(map(_can_be_sent, headers)):
+            # What can't be sent may be a secret.
+            raise OffloadError(f"{what}: its metadata can't be sent")
+        return [*headers, *filter(_can_be_sent, trace)]
 
     async def _call(
         self,
-        channel: grpc.Channel,
+        channel: grpc.aio.Channel,
         method: str,
         request: bytes,
         seconds: float,
@@ -174,65 +193,69 @@ class GrpcEndpoint:
         what: str,
     ) -> bytes:
         try:
-            call = channel.unary_unary(method).future(request, timeout=seconds, metadata=metadata)
-        except ValueError as error:
-            # Its text may hold metadata.
-            said = "closed" if self._is_closed else "its metadata can't be sent"
-            raise OffloadError(f"{what}: {said}") from (error if self._is_closed else None)
-        try:
-            await _end_of(call)
-        finally:
-            call.cancel()  # does nothing to a call that has ended
-        code = call.code()
-        if code is grpc.StatusCode.OK:
-            return bytes(call.result())
+            answer = await channel.unary_unary(method)(request, timeout=seconds, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise self._error_of(what, error) from None
+        except grpc.aio.UsageError as error:
+            raise OffloadError(f"{what}: closed") from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise OffloadError(f"{what}: closed", Fault.PASSING) from None
+            raise
+        return bytes(answer)
+
+    def _error_of(self, what: str, error: grpc.aio.AioRpcError) -> OffloadError:
+        code = error.code()
         if code in _MAY_BE_GONE:
             self._may_be_gone = True
-        details = self._endpoint.secrets.hide(call.details() or "")
-        raise error_of(what, code, details, call.trailing_metadata() or ())
+        details = self._endpoint.secrets.hide(error.details() or "")
+        status = error_of(what, code, details, tuple(error.trailing_metadata() or ()))
+        fault = Fault.UNCLEAR if code in _FAILED and status.fault is Fault.RECORD else status.fault
+        return OffloadError(str(status), fault, status.retry_after, is_answer=True)
 
 
 class _Line:
     """A channel, which is closed once it was left and no call uses it any more."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self._calls = 0
         self._is_left = False
 
-    def __enter__(self) -> grpc.Channel:
+    async def __aenter__(self) -> grpc.aio.Channel:
         self._calls += 1
         return self.channel
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._calls -= 1
-        self._close_if_unused()
+        await self._close_if_unused()
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """No call uses it from now on but those that do now."""
         self._is_left = True
-        self._close_if_unused()
+        await self._close_if_unused()
 
-    def _close_if_unused(self) -> None:
+    async def _close_if_unused(self) -> None:
         if self._is_left and not self._calls:
-            self.channel.close()
+            await self.channel.close()
 
 
-async def _end_of(call: grpc.Future) -> None:
-    """Wait until a call has ended, in whichever way."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
+def _can_be_sent(header: tuple[str, str]) -> bool:
+    name, value = header
+    return bool(_METADATA_NAME.fullmatch(name)) and value.isascii() and value.isprintable()
 
-    def tell() -> None:
-        if not ended.done():
-            ended.set_result(None)
 
-    def wake(_: grpc.Future) -> None:
-        with suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(tell)
+def _ignore_wakes_of_others(loop: asyncio.AbstractEventLoop) -> None:
+    """Have a loop say nothing of being woken for an answer that is another loop's, open or closed by now."""
 
-    call.add_done_callback(wake)
-    await ended
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        is_wake = isinstance(context.get("exception"), BlockingIOError | RuntimeError)
+        if not (is_wake and "PollerCompletionQueue" in repr(context.get("handle"))):
+            loop.default_exception_handler(context)
+
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(handle)
 
 
 def _target(addresses: Sequence[str], port: int | None) -> str:

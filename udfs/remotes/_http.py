@@ -22,7 +22,9 @@ from udfs.remotes._http_pool import Pool
 from udfs.remotes.base import Surroundings, Trace
 from udfs.remotes.endpoints import open_endpoint, unresolved
 
-_RECORD_STATUSES = frozenset({400, 413, 422, 500})
+_RECORD_STATUSES = frozenset({400, 413, 422})
+_FAILED = 500
+"""What servers answer where the model fails of a record, and where they are broken."""
 _PASSING_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
 _MAX_SHOWN = 300
 _MAX_READ = 10_000
@@ -222,14 +224,18 @@ class HttpEndpoint:
         said = f"{what}: {status} {self.words(response.reason_phrase)}".rstrip()
         if response.has_redirect_location:
             target = self.words(shown(response.headers["location"]))
-            return OffloadError(f"{said}: redirects to {target}, which is not followed; see option url")
+            text = f"{said}: redirects to {target}, which is not followed; see option url"
+            return OffloadError(text, is_answer=True)
         words = self.words(await read_beginning(response))
-        return OffloadError(f"{said}: {words}" if words else said, _fault_of(status), _retry_after(response))
+        text = f"{said}: {words}" if words else said
+        return OffloadError(text, _fault_of(status), _retry_after(response), is_answer=True)
 
 
 def _fault_of(status: int) -> Fault:
     if status in _RECORD_STATUSES:
         return Fault.RECORD
+    if status == _FAILED:
+        return Fault.UNCLEAR
     return Fault.PASSING if status in _PASSING_STATUSES else Fault.LASTING
 
 

@@ -63,7 +63,7 @@ class GrpcModel:
         request = ModelInferRequest(
             inputs=[
                 ModelInferRequest.InferInputTensor(
-                    name=name, datatype=datatype_of(column), shape=column.shape
+                    name=name, datatype=datatype_of(column.dtype), shape=column.shape
                 )
                 for name, column in columns.items()
             ],

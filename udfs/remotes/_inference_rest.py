@@ -72,7 +72,7 @@ class RestModel:
         inputs = [
             {
                 "name": name,
-                "datatype": datatype_of(column),
+                "datatype": datatype_of(column.dtype),
                 "shape": column.shape,
                 # Flat, which all servers take. NaN becomes null.
                 "data": column.reshape(-1).tolist() if column.dtype.kind == "O" else column.reshape(-1),

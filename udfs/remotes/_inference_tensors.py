@@ -9,6 +9,7 @@ Source: https://github.com/kserve/open-inference-protocol/blob/main/specificatio
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -64,6 +65,7 @@ class Output(NamedTuple):
     values: NDArray[Any]
 
 
+@lru_cache(64)
 def dtype_of(datatype: str) -> np.dtype[Any]:
     """The element type of a datatype; that of BYTES is object.
 
@@ -78,9 +80,10 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
     return np.dtype(found)
 
 
-def datatype_of(column: NDArray[Any]) -> str:
-    """The datatype of a column."""
-    return str(np_to_triton_dtype(column.dtype))
+@lru_cache(64)
+def datatype_of(dtype: np.dtype[Any]) -> str:
+    """The datatype of an element type."""
+    return str(np_to_triton_dtype(dtype))
 
 
 def write_raw(column: NDArray[Any]) -> bytes:

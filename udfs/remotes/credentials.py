@@ -3,7 +3,7 @@
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import certifi
 import msgspec
 
 from udfs.errors import Fault, ModelLoadError, OffloadError
+from udfs.remotes.server_patterns import ServerPattern
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
@@ -28,6 +29,8 @@ class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ca_file: PEM certificates to trust in place of the system's.
         client_cert_file: PEM certificates that the server asks of its clients.
         client_key_file: the PEM key of these, not encrypted; None: it is in ``client_cert_file``.
+        servers: whom they may be shown to, as `ServerPattern` has it; none: every server that is allowed.
+        plaintext: whether tokens and headers may go over connections without TLS to other machines.
     """
 
     bearer_env: str | None = None
@@ -36,6 +39,8 @@ class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca_file: str | None = None
     client_cert_file: str | None = None
     client_key_file: str | None = None
+    servers: tuple[str, ...] = ()
+    plaintext: bool = False
 
     def __post_init__(self) -> None:
         if self.bearer_env is not None and self.bearer_file is not None:
@@ -48,11 +53,25 @@ class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"headers_env: expected names of headers, each once, got {name!r}")
         if "authorization" in names and (self.bearer_env or self.bearer_file):
             raise ValueError("headers_env: authorization is the header of the bearer token too")
+        for server in self.servers:
+            try:
+                ServerPattern.parse(server)
+            except ValueError as error:
+                raise ValueError(f"servers: {error}") from error
+
+    @property
+    def have_secret_headers(self) -> bool:
+        """Whether a request has any secret among its headers."""
+        return bool(self.bearer_env or self.bearer_file or self.headers_env)
 
     @property
     def have_tls_files(self) -> bool:
         """Whether they say anything of TLS."""
         return self.ca_file is not None or self.client_cert_file is not None
+
+    def may_go_to(self, host: str, port: int | None) -> bool:
+        """Whether a server may see them; its host in lower case."""
+        return not self.servers or any(ServerPattern.parse(one).matches(host, port) for one in self.servers)
 
 
 class TlsFiles(NamedTuple):
@@ -88,15 +107,19 @@ class Secrets:
             self._read_token_file()
         except OffloadError as error:
             raise ModelLoadError(str(error)) from error
+        self._cert_files_seen = _seen(self._cert_files)
         self._context = self._ssl_context() if credentials.have_tls_files else None
 
     def headers(self) -> Mapping[str, str]:
         """The headers, or gRPC's metadata, that go with a request; names in lower case.
 
+        A client certificate that has changed is read too, and shown on the connections made from now on.
+
         Raises:
             OffloadError: the token's file has changed to something that can't be sent; a PASSING fault.
         """
         self._read_token_file()
+        self._read_client_cert()
         return self._headers
 
     def ssl_context(self) -> ssl.SSLContext | None:
@@ -139,8 +162,7 @@ class Secrets:
         if path is None:
             return
         try:
-            status = os.stat(path)
-            seen = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+            seen = _stamp(path)
             if seen == self._token_file_seen:
                 return
             token = Path(path).read_text("ascii").strip()
@@ -162,15 +184,45 @@ class Secrets:
             ) from error
         if paths.client_cert_file is not None:
             try:
-                # Without a password OpenSSL would ask for one at the terminal.
-                context.load_cert_chain(paths.client_cert_file, paths.client_key_file, password="")
-            except (ssl.SSLError, ValueError) as error:
-                files = " and ".join(filter(None, (paths.client_cert_file, paths.client_key_file)))
+                self._load_client_cert(context)
+            except (OSError, ValueError) as error:
+                files = " and ".join(self._cert_files)
                 raise ModelLoadError(
                     f"credentials {self._name}: {files}: expected a PEM certificate and its key, "
                     f"not encrypted: {_cause(error)}"
                 ) from error
         return context
+
+    @property
+    def _cert_files(self) -> tuple[str, ...]:
+        """The files of the client's certificate and its key."""
+        paths = self._credentials
+        return tuple(path for path in (paths.client_cert_file, paths.client_key_file) if path is not None)
+
+    def _load_client_cert(self, context: ssl.SSLContext) -> None:
+        paths = self._credentials
+        if paths.client_cert_file is not None:
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(paths.client_cert_file, paths.client_key_file, password="")
+
+    def _read_client_cert(self) -> None:
+        """Read the client's certificate and key again, where their files are others than before.
+
+        While they don't fit each other, as between the writing of the one and of the other, what was read
+        before is shown.
+        """
+        if self._context is None or not self._cert_files:
+            return
+        seen = _seen(self._cert_files)
+        if seen == self._cert_files_seen:
+            return
+        self._cert_files_seen = seen
+        try:
+            # A context that was given half of a pair has none.
+            self._load_client_cert(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+            self._load_client_cert(self._context)
+        except (OSError, ValueError):
+            return
 
 
 def open_credentials(known: Mapping[str, Credentials], name: str | None) -> Secrets:
@@ -185,6 +237,20 @@ def open_credentials(known: Mapping[str, Credentials], name: str | None) -> Secr
         names = ", ".join(sorted(known)) or "there are none"
         raise ModelLoadError(f"option credentials: {name!r} is not in offload.credentials ({names})")
     return Secrets(name, known[name])
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What is another when a file has changed. Raises OSError."""
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def _seen(paths: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """The stamps of files; none while one of them is missing."""
+    try:
+        return tuple(map(_stamp, paths))
+    except (OSError, ValueError):
+        return ()
 
 
 def _cause(error: Exception) -> str:

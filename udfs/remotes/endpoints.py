@@ -1,17 +1,20 @@
 """Endpoints: the servers that remotes ask, under the same allow-list as artifacts."""
 
 from collections.abc import Collection
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from udfs.errors import ArtifactError, ArtifactUnavailableError, Fault, ModelLoadError, OffloadError
 from udfs.models.places import DEFAULT_PORTS, AllowedPlaces, Location, shown
 from udfs.remotes.base import Surroundings
-from udfs.remotes.credentials import Secrets, open_credentials
+from udfs.remotes.credentials import Credentials, Secrets, open_credentials
+from udfs.remotes.server_patterns import is_loopback
 
 _WITH_TLS = ("https", "grpcs")
 
 
-class Endpoint(NamedTuple):
+@dataclass(frozen=True)
+class Endpoint:
     """A server that may be asked, and what it is shown."""
 
     location: Location
@@ -23,12 +26,12 @@ class Endpoint(NamedTuple):
         """Whether the connection is encrypted."""
         return self.location.scheme in _WITH_TLS
 
-    @property
+    @cached_property
     def name(self) -> str:
         """As people write it: ``grpc://127.0.0.1:8081``."""
         return f"{self.location.scheme}://{self.authority}"
 
-    @property
+    @cached_property
     def authority(self) -> str:
         """Host and port; without the port where the scheme says it."""
         scheme, host, port, _ = self.location
@@ -59,7 +62,8 @@ def open_endpoint(
         credentials: their name, None: none.
 
     Raises:
-        ModelLoadError: not a URL of these schemes, none that is allowed, or credentials that are not there.
+        ModelLoadError: not a URL of these schemes, none that is allowed, or credentials that are not there
+            or not for this server.
     """
     try:
         location = surroundings.places.check_endpoint(url)
@@ -67,6 +71,9 @@ def open_endpoint(
         raise ModelLoadError(f"option url: {error}") from error
     if location.scheme not in schemes:
         raise ModelLoadError(f"option url: {shown(url)}: expected a URL of {', '.join(sorted(schemes))}")
+    known = None if credentials is None else surroundings.credentials.get(credentials)
+    if credentials is not None and known is not None:
+        _check_may_be_shown(credentials, known, location, shown(url))
     endpoint = Endpoint(
         location, surroundings.places, open_credentials(surroundings.credentials, credentials)
     )
@@ -76,6 +83,26 @@ def open_endpoint(
             f"write {location.scheme}s, or take them out"
         )
     return endpoint
+
+
+def _check_may_be_shown(name: str, credentials: Credentials, location: Location, server: str) -> None:
+    """See that a server may be shown credentials, and that nobody on the way to it can read them.
+
+    Raises:
+        ModelLoadError: they are for other servers, or would go to another machine in clear text.
+    """
+    if not credentials.may_go_to(location.host, location.port):
+        raise ModelLoadError(
+            f"option credentials: {name!r} is not for {server}; "
+            f"see offload.credentials.{name}.servers ({', '.join(credentials.servers)})"
+        )
+    if location.scheme in _WITH_TLS or credentials.plaintext or not credentials.have_secret_headers:
+        return
+    if not is_loopback(location.host):
+        raise ModelLoadError(
+            f"option credentials: {name!r} would go to {server} in clear text; write {location.scheme}s, or "
+            f"allow it with offload.credentials.{name}.plaintext: true"
+        )
 
 
 def unresolved(error: ArtifactError) -> OffloadError:

@@ -32,7 +32,7 @@ from udfs.remotes._grpc_form import Form, Places
 from udfs.remotes._records import put_together
 from udfs.remotes.base import Surroundings, Trace
 
-_OPTIONS = frozenset(
+OPTIONS = frozenset(
     ("url", "method", "descriptors", "request", "batch", "results", "output", "repeatable", "credentials")
 )
 
@@ -43,7 +43,7 @@ def connect(options: Options, surroundings: Surroundings) -> "GrpcRemote":
     Raises:
         ModelLoadError: options that can't work, or an endpoint that is not allowed.
     """
-    values = OptionReader(options, _OPTIONS)
+    values = OptionReader(options, OPTIONS)
     method = values.required("method")
     split_name(method)
     places = Places(

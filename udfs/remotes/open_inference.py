@@ -50,7 +50,7 @@ from udfs.remotes._inference_tensors import Output, read_records
 from udfs.remotes.base import Remote, Surroundings, Trace
 from udfs.tensors.reader import Columns, TensorReader, UnevenBatchError
 
-_OPTIONS = {"url", "model", "version", "fields", "inputs", "outputs", "parameters", "credentials"}
+OPTIONS = {"url", "model", "version", "fields", "inputs", "outputs", "parameters", "credentials"}
 
 
 def connect(options: Options, surroundings: Surroundings) -> Remote:
@@ -63,7 +63,7 @@ def connect(options: Options, surroundings: Surroundings) -> Remote:
     Raises:
         ModelLoadError: an option is missing, unknown or wrong, or the server is not allowed.
     """
-    values = OptionReader(options, _OPTIONS)
+    values = OptionReader(options, OPTIONS)
     url, credentials = values.required("url"), values.text("credentials")
     wanted = Wanted(
         values.required("model"),

@@ -37,7 +37,7 @@ from udfs.remotes._tensorflow_serving_model import ServedModel, Wanted
 from udfs.remotes._tensorflow_serving_rest import RestModel
 from udfs.remotes.base import Surroundings, Trace
 
-_OPTIONS = frozenset(
+OPTIONS = frozenset(
     (
         "url", "model", "version", "label", "signature", "call", "outputs", "fields", "input", "features",
         "request_format", "credentials",
@@ -51,7 +51,7 @@ def connect(options: Options, surroundings: Surroundings) -> "TensorFlowServingR
     Raises:
         ModelLoadError: options that can't work, or a server that is not allowed.
     """
-    values = OptionReader(options, _OPTIONS)
+    values = OptionReader(options, OPTIONS)
     url, credentials = values.required("url"), values.text("credentials")
     wanted = Wanted(
         values.required("model"),
