@@ -26,7 +26,7 @@ _FAST_MS, _SLOW_MS = 2, 200
 _DEAD_PERCENT = 1
 """Of a backlog's events."""
 _EVENTS, _MIXED = "offload-irises", "offload-irises-and-dead"
-_COUNT, _OUTCOMES = 2_500_000, 2_400_000
+_COUNT, _OUTCOMES = 6_000_000, 5_800_000
 _LOCAL = Traffic("iris", 2000)
 
 Step = Callable[[], None]
