@@ -103,6 +103,11 @@ class OffloadingBench(Bench):
         self.offloaded.add(ModelId("far", 1))
         self.update(msgspec.structs.replace(publish(1), model=ModelId("far", 1)))
 
+    def answer(self) -> None:
+        """Have all lanes answer what they were asked."""
+        for lane in self.lanes.values():
+            lane.answer()
+
     def retire_far(self, version: int) -> None:
         """Have a version of ``far`` retired."""
         self.update(RetireModel(RetiredModel("far", version)))

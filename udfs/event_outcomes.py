@@ -264,7 +264,7 @@ class EventOutcomes:
 
     def _dead(self, event: HeldEvent, error: ModelstreamError) -> Outcome:
         if isinstance(error, ResolveError):
-            self._models.note_absent(event.reference, -1 if event.time is None else event.time)
+            self._models.note_absent(event.reference, event.at)
         return dead_letter(event.value, event.envelope, error, self._limits, self._clock(), event.reference)
 
 

@@ -148,7 +148,7 @@ class WaitingEvents:
 
     def _why_waiting(self, event: HeldEvent) -> ResolveError | None:
         """Why a held event can't be scored, asked once a model and period."""
-        time = -1 if event.time is None else event.time
+        time = event.at
         key = event.reference, bisect_right(self._models.boundaries(event.reference), time)
         if key not in self._why:
             self._why[key] = self._models.absence(event.reference, time)

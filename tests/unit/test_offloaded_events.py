@@ -384,8 +384,7 @@ def test_events_that_wait_for_room_of_a_version_that_ends_go_to_the_next() -> No
 
     bench.mailbox.when_waited = end
     outcomes = bench.outcomes(far(1), far(2))
-    for one in bench.lanes.values():
-        one.answer()
+    bench.answer()
     assert outcomes + bench.outcomes() == [(1, "far:1"), (2, "far:2")]
 
 
@@ -412,8 +411,7 @@ def test_a_version_that_ends_keeps_nobody_who_waits_for_room_of_another() -> Non
         if not ending.is_ending:
             bench.subtask.on_update(*bench.record(ActivateModel(ModelId("far", 2))))
             bench.subtask.on_update(*bench.record(RetireModel(RetiredModel("far", 1))))
-        for one in bench.lanes.values():
-            one.answer()
+        bench.answer()
 
     bench.mailbox.when_waited = end
     outcomes = bench.outcomes(E(1), far(2), E(3), far(4), E(5), far(6))

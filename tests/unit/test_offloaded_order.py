@@ -93,7 +93,7 @@ class Life:
     def end(self) -> None:
         self.move("offload")
         for _ in range(5):
-            self._answer_all()
+            self.bench.answer()
             self.left += self.bench.outcomes()
 
     def _start(self, before: OffloadingBench | None) -> None:
@@ -107,11 +107,7 @@ class Life:
         if self._waits % 2:
             self.bench.loader.finish()
         else:
-            self._answer_all()
-
-    def _answer_all(self) -> None:
-        for lane in self.bench.lanes.values():
-            lane.answer()
+            self.bench.answer()
 
 
 @settings(max_examples=300, deadline=None)

@@ -33,7 +33,7 @@ class Replaced:
         self.bench.mailbox.when_waited = self._waited
         left = self.bench.outcomes(*events)
         for _ in range(5):
-            self._answer()
+            self.bench.answer()
             left += self.bench.outcomes()
         return sorted(number for number, _ in left)
 
@@ -44,11 +44,7 @@ class Replaced:
         elif self._waits == 2:
             self.bench.loader.finish()
         else:
-            self._answer()
-
-    def _answer(self) -> None:
-        for lane in self.bench.lanes.values():
-            lane.answer()
+            self.bench.answer()
 
 
 def test_local_predictions_between_events_that_are_asked_anew_leave_once() -> None:
