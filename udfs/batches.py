@@ -115,7 +115,7 @@ class Envelope(NamedTuple):
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one event or update."""
 
     kind: OutcomeKind

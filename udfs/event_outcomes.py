@@ -124,7 +124,10 @@ class EventOutcomes:
                 score_again([one for one in rest if _has_ended(results[one])])
                 stops[place : place + len(asked)] = rest
                 for one, _ in asked:
-                    pass_until(one)
+                    if one == left:  # as nearly always: nothing lies between
+                        left += 1
+                    else:
+                        pass_until(one)
                 continue
             elif result.reference is None or not isinstance(result.error, ResolveError):
                 model = str(result.model) if result.model else None

@@ -13,7 +13,7 @@ from udfs.batches import decode_envelope
 STATE_SCHEMA = 2
 
 
-class HeldEvent(msgspec.Struct, frozen=True, array_like=True):
+class HeldEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An event that waits for a model."""
 
     reference: str

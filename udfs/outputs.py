@@ -39,7 +39,8 @@ class OutputLimits(NamedTuple):
 
     def timestamp_errors(self, batch: EventBatch, now_ms: int) -> dict[int, EncodeError]:
         """The events whose timestamp the predictions topic would refuse, by their index."""
-        latest, earliest = self._bounds(now_ms)
+        latest = math.inf if self.ahead_ms is None else now_ms + self.ahead_ms
+        earliest = -math.inf if self.behind_ms is None else now_ms - self.behind_ms
         if batch.latest <= latest and batch.earliest >= earliest:
             return {}
         errors = {
@@ -50,13 +51,12 @@ class OutputLimits(NamedTuple):
     def timestamp_error(self, envelope: bytes, now_ms: int) -> EncodeError | None:
         """Why the predictions topic would refuse the timestamp of an event, None where it would not."""
         (timestamp,) = _TIMESTAMP.unpack_from(envelope, TIMESTAMP_AT)
-        latest, earliest = self._bounds(now_ms)
-        if timestamp > latest:
+        if self.ahead_ms is not None and timestamp - now_ms > self.ahead_ms:
             return EncodeError(
                 f"timestamp {timestamp} is over {self.ahead_ms} ms ahead of the clock, which the "
                 f"predictions topic refuses (message.timestamp.after.max.ms)"
             )
-        if 0 <= timestamp < earliest:
+        if self.behind_ms is not None and 0 <= timestamp < now_ms - self.behind_ms:
             return EncodeError(
                 f"timestamp {timestamp} is over {self.behind_ms} ms behind the clock, which the "
                 f"predictions topic refuses (message.timestamp.before.max.ms)"
@@ -66,11 +66,6 @@ class OutputLimits(NamedTuple):
     def refusal(self, prediction: bytes, envelope: bytes, now_ms: int) -> EncodeError | None:
         """Why the predictions topic would refuse a prediction, None where it would not."""
         return self.size_error(prediction, envelope) or self.timestamp_error(envelope, now_ms)
-
-    def _bounds(self, now_ms: int) -> tuple[float, float]:
-        latest = math.inf if self.ahead_ms is None else now_ms + self.ahead_ms
-        earliest = -math.inf if self.behind_ms is None else now_ms - self.behind_ms
-        return latest, earliest
 
     def size_error(self, prediction: bytes, envelope: bytes) -> EncodeError | None:
         """Why a prediction is too large for its topic, None where it is not."""
