@@ -1,11 +1,11 @@
 """Updates sent to a job, and what its subtasks make of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from cli.control import Control, now
 from cli.waiting import Awaited, Outcome, Show, Words, listen
-from udfs.models.catalog import Catalog
+from udfs.models.catalog import Catalog, Model
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
 from udfs.records import ModelId, Phase
 
@@ -21,6 +21,8 @@ class Change(NamedTuple):
     words: Words | None = None
     """What the subtasks said; None where nobody waited for it."""
     outcome: Outcome | None = None
+    serving: Mapping[int, ModelId | None] = {}
+    """Where a subtask failed: what scores the model's latest events in each, None where nothing does."""
 
 
 def make_change(
@@ -51,7 +53,10 @@ def make_change(
     with control.listening() as stream:
         control.send(update)
         outcome = listen(words, stream, seconds, show=show)
-    return Change(update, changed, active, words, outcome)
+    change = Change(update, changed, active, words, outcome)
+    if outcome != "failed":
+        return change
+    return change._replace(serving=control.statuses().serving(words.job, update.model.name))
 
 
 def roll_out(
@@ -91,7 +96,7 @@ def _awaited(update: ModelUpdate, before: Catalog, after: Catalog, changed: bool
     if isinstance(update, RetireModel):
         switch = update.effective_from if changed else None
         gone = before.models[update.model.name]
-        numbers = gone.versions.keys() if update.model.version is None else [update.model.version]
+        numbers = [update.model.version] if update.model.version is not None else _every_version(gone)
         for number in sorted(numbers):
             published = gone.versions.get(number)
             identity = published.identity() if published else gone.retired[number]
@@ -105,3 +110,8 @@ def _awaited(update: ModelUpdate, before: Catalog, after: Catalog, changed: bool
     # That of the timeline: an activation may only let what held before hold on.
     switch = model.timeline[-1].effective_from if active and changed else None
     yield Awaited(update.model, identity, phases, switch)
+
+
+def _every_version(model: Model) -> Iterable[int]:
+    """The versions that retiring all of a model is about: those that are left, else those that were."""
+    return model.versions or model.retired

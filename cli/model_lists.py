@@ -1,6 +1,6 @@
 """`modelstream models list` and `models status`: what is published, and what subtasks say of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -17,7 +17,7 @@ from cli.model_views import (
     versions_of,
 )
 from cli.options import AsJson, ConfigFile, Settings
-from cli.output import make_table, write_json, write_table
+from cli.output import make_table, say, write_json, write_table
 from cli.statuses import Statuses, is_about
 from jobs.config import load_config
 from udfs.models.updates import PublishModel
@@ -38,43 +38,59 @@ def list_models(config: ConfigFile = None, settings: Settings = None, as_json: A
 def show_statuses(
     model: Annotated[str | None, typer.Argument(metavar="[NAME[:VERSION]]", show_default=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on as they come, until Ctrl-C.")] = False,
+    job: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of this job alone, whatever others say on the same topics."),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what each subtask of the job last said of each version; - where none has said anything."""
+    """Say what each subtask last said of each version; - where none has said anything.
+
+    Those of all jobs that write to the same topic: with a column for the job where there are others.
+    """
     loaded = load_config(config, settings or ())
     with Control(loaded) as control:
         if watch:
-            _watch(control, model, as_json)
-        statuses = control.statuses().now(model)
+            _watch(control, model, job, as_json)
+        said = control.statuses()
         catalog = control.catalog()
+    if job is not None and job not in said.jobs:
+        say(_no_such(job, said.jobs))
+    statuses = said.now(model, job)
     versions, silent = versions_of(catalog), unmentioned(catalog, statuses, model)
     if as_json:
         write_json(describe_statuses(statuses, versions, silent))
     else:
         nothing = "no such model is published, and no job has said anything of it" if model else "no models"
-        write_table(status_rows(statuses, versions, silent), nothing)
+        write_table(status_rows(statuses, versions, silent, job=job or loaded.name), nothing)
 
 
-def _watch(control: Control, model: str | None, as_json: bool) -> None:
+def _no_such(job: str, jobs: Sequence[str]) -> str:
+    known = f"; there are words of {', '.join(jobs)}" if jobs else ""
+    return f"no job of the name {job} has said anything{known}"
+
+
+def _watch(control: Control, model: str | None, job: str | None, as_json: bool) -> None:
     statuses = Statuses()
-    heard = _heard(control, statuses, model)
+    heard = _heard(control, statuses, model, job)
     if as_json:
         for added, versions in heard:
             write_json(describe_statuses(added, versions))
     with Live(refresh_per_second=4) as live:
         for _, versions in heard:
-            live.update(make_table(status_rows(statuses.now(model), versions)))
+            rows = status_rows(statuses.now(model, job), versions, job=job or control.config.name)
+            live.update(make_table(rows))
 
 
 def _heard(
-    control: Control, statuses: Statuses, model: str | None
+    control: Control, statuses: Statuses, model: str | None, job: str | None
 ) -> Iterator[tuple[list[ModelStatus], Mapping[ModelId, PublishModel]]]:
     """Statuses as they come, and what is published."""
     versions = versions_of(control.catalog())
     for records in control.client.follow(control.config.topics.model_status, from_beginning=True):
-        added = [one for one in statuses.add(records) if is_about(one, model)]
+        added = [one for one in statuses.add(records) if is_about(one, model, job)]
         if any(one.status != "retired" and one.model not in versions for one in added):
             versions = versions_of(control.catalog())  # some were published meanwhile
         yield added, versions

@@ -172,8 +172,17 @@ def status_rows(
     statuses: Iterable[ModelStatus],
     versions: Mapping[ModelId, PublishModel],
     silent: Iterable[PublishModel] = (),
+    *,
+    job: str,
 ) -> list[Row]:
-    """Statuses, for people, without the columns that would be empty; see `describe_statuses`."""
+    """Statuses, for people, without the columns that would be empty; see `describe_statuses`.
+
+    Args:
+        statuses: what was said.
+        versions: what is published.
+        silent: published versions without a word.
+        job: whose statuses need not say it; where there are those of others, all say whose they are.
+    """
     rows = [_status_row(status, versions.get(status.model)) for status in statuses]
     empty: Row = dict.fromkeys(_COLUMNS)
     rows += [
@@ -186,18 +195,21 @@ def status_rows(
         }
         for version in silent
     ]
+    if all(row["job"] in (None, job) for row in rows):
+        rows = [{**row, "job": None} for row in rows]
     return _without_empty(rows, _COLUMNS)
 
 
 _COLUMNS = (
-    *("model", "status", "subtask", "execution", "endpoint", "since", "scored", "load_ms"),
-    *("highest_event_time", "effective_from", "attempt", "job", "cause"),
+    *("job", "model", "status", "subtask", "execution", "endpoint", "since", "scored", "load_ms"),
+    *("highest_event_time", "effective_from", "attempt", "cause"),
 )
 
 
 def _status_row(status: ModelStatus, version: PublishModel | None) -> Row:
     why = lateness(status) if status.status == "late" else status.cause
     values = (
+        status.job,
         str(status.model),
         status.status,
         f"{status.subtask + 1} of {status.parallelism}",
@@ -209,7 +221,6 @@ def _status_row(status: ModelStatus, version: PublishModel | None) -> Row:
         write_time(status.highest_event_time),
         write_time(status.effective_from),
         status.attempt,
-        status.job,
         "; ".join((*((why,) if why else ()), *status.notes)),
     )
     return dict(zip(_COLUMNS, values, strict=True))

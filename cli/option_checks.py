@@ -1,4 +1,4 @@
-"""The options of a version that is offloaded, checked before it is sent: as the job will read them."""
+"""The options of a version that are of offloading, checked before it is sent: as the job will read them."""
 
 from urllib.parse import urlsplit
 
@@ -6,7 +6,7 @@ from udfs.errors import ArtifactError, ConfigError, ModelLoadError
 from udfs.formats import import_format
 from udfs.models.places import ENDPOINT_SCHEMES, AllowedPlaces, Location
 from udfs.models.updates import PublishModel
-from udfs.offload.lane_settings import check_names, split_options
+from udfs.offload.lane_settings import check_inline, check_names, split_options
 from udfs.options import OptionReader
 from udfs.remotes import REMOTES, Surroundings
 
@@ -23,10 +23,13 @@ def check_options(update: PublishModel) -> str | None:
     Raises:
         ArtifactError: the option ``url`` is no place of a server.
         ConfigError: there is none where a server scores the version.
-        ModelLoadError: another option that is unknown, wrong or missing.
+        ModelLoadError: another option that is unknown, wrong, missing, or of offloading where nothing is
+            offloaded.
     """
     if update.format in REMOTES:
         return _check_server(update)
+    if update.is_local_inline:
+        check_inline(update.options)
     if update.is_offloaded:
         split_options(update.options)
         if "in_flight" in update.options:

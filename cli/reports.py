@@ -1,7 +1,7 @@
 """What the commands say of changes: lines for people, JSON for programs, a table while they wait."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -16,7 +16,7 @@ from jobs.config import JobConfig
 from udfs.json_values import JsonValue
 from udfs.models.places import shown
 from udfs.models.updates import ActivateModel, PublishModel, RetireModel
-from udfs.records import ModelStatus
+from udfs.records import ModelId, ModelStatus
 
 EXIT_STATUS = {None: 0, "everywhere": 0, "failed": 1, "timeout": 3}
 """Of a command, by what became of its last update."""
@@ -61,6 +61,10 @@ def describe_change(change: Change) -> dict[str, JsonValue]:
         row["subtasks"] = [describe_status(one) for one in change.words.heard]
         row["late"] = [describe_status(one) for one in change.words.late]
         row["silent"] = [f"{model}/{subtask}" for model, subtask in change.words.missing]
+        row["serving"] = [
+            {"model": None if model is None else str(model), "subtasks": list(subtasks)}
+            for model, subtasks in _by_version(change.serving).items()
+        ]
     return row
 
 
@@ -86,6 +90,7 @@ def _lines(change: Change, config: JobConfig) -> Iterator[str]:
         return
     for one in words.failed:
         yield f"{one.model} failed in {_subtask(one)}: {one.cause or 'no cause was said'}"
+    yield from _lines_of_serving(change)
     if change.outcome == "everywhere":
         yield f"{update.reference} is {_state(change)} in {_all_of(words)} of {words.job}"
     if change.outcome == "timeout":
@@ -142,6 +147,31 @@ def _lines_of_silence(words: Words, config: JobConfig) -> Iterator[str]:
         "see `modelstream models status`, what the job refused with `modelstream dead-letters list "
         "--stage update`, and the job's log; --timeout waits longer"
     )
+
+
+def _lines_of_serving(change: Change) -> Iterator[str]:
+    """What serves the model though the change failed; lines for subtasks that differ."""
+    groups = _by_version(change.serving)
+    for model, subtasks in groups.items():
+        where = "" if len(groups) == 1 else f" in {_numbered(subtasks, len(change.serving))}"
+        if model is None:
+            yield f"no version of {change.update.model.name} serves{where}"
+        else:
+            still = "" if str(model) == change.update.reference else "still "
+            yield f"{model} {still}serves{where}"
+
+
+def _by_version(serving: Mapping[int, ModelId | None]) -> dict[ModelId | None, list[int]]:
+    """The subtasks in which each version serves, or none."""
+    groups: dict[ModelId | None, list[int]] = {}
+    for subtask, model in sorted(serving.items()):
+        groups.setdefault(model, []).append(subtask)
+    return groups
+
+
+def _numbered(subtasks: Sequence[int], parallelism: int) -> str:
+    numbers = ", ".join(str(one + 1) for one in subtasks)
+    return f"subtask{'s' if len(subtasks) > 1 else ''} {numbers} of {parallelism}"
 
 
 def _progress_rows(words: Words) -> Iterable[dict[str, JsonValue]]:

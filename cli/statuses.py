@@ -29,18 +29,24 @@ class Statuses:
                 added.append(status)
         return added
 
-    def now(self, of: str | None = None) -> list[ModelStatus]:
+    @property
+    def jobs(self) -> list[str]:
+        """The names of all jobs that said anything, sorted."""
+        return sorted(self._parallelism)
+
+    def now(self, of: str | None = None, job: str | None = None) -> list[ModelStatus]:
         """The last word of each subtask on each version, sorted.
 
         A job that was started again with fewer subtasks leaves words of those that are no more.
 
         Args:
             of: a model (``iris``) or a version (``iris:2``), None for all.
+            job: the name of the only job to tell of, None for all.
         """
         there = [
             status
             for status in self._last.values()
-            if status.subtask < self._parallelism[status.job] and is_about(status, of)
+            if status.subtask < self._parallelism[status.job] and is_about(status, of, job)
         ]
         return sorted(there, key=lambda status: (status.job, status.model, status.subtask))
 
@@ -51,19 +57,27 @@ class Statuses:
             job: the job.
             active: the version that should score.
         """
-        words = [status for status in self.now(active.name) if status.job == job]
+        words = self.now(active.name, job)
         has_it = {status.subtask for status in words if (status.model, status.status) == (active, "active")}
         others = [status for status in words if status.status == "active" and status.subtask not in has_it]
         return {status.model for status in _newest(others).values()}
+
+    def serving(self, job: str, name: str) -> dict[int, ModelId | None]:
+        """The version that scores a model's latest events, by subtask of a job; None where none does."""
+        serving: dict[int, ModelId | None] = dict.fromkeys(range(self._parallelism.get(job, 0)))
+        active = [status for status in self.now(name, job) if status.status == "active"]
+        # What is active from a later event time on is so of later events, and what became so last replaced
+        # what was so before.
+        for status in sorted(active, key=lambda one: (one.effective_from or 0, one.since or one.at)):
+            serving[status.subtask] = status.model
+        return serving
 
     def highest_event_time(self, job: str, name: str) -> int | None:
         """The highest event time that any subtask of a job scored with a model; None where none did.
 
         Each subtask's newest word counts: a job that reads its events anew has scored nothing yet.
         """
-        said = [
-            status for status in self.now(name) if status.job == job and status.highest_event_time is not None
-        ]
+        said = [status for status in self.now(name, job) if status.highest_event_time is not None]
         return max((one.highest_event_time or 0 for one in _newest(said).values()), default=None)
 
 
@@ -81,6 +95,6 @@ def read_statuses(records: Iterable[Record]) -> Iterator[ModelStatus]:
             continue
 
 
-def is_about(status: ModelStatus, of: str | None) -> bool:
-    """Whether a status is about a model or a version; None is any."""
-    return of in (None, status.model.name, str(status.model))
+def is_about(status: ModelStatus, of: str | None, job: str | None = None) -> bool:
+    """Whether a status is about a model or a version, and of a job; None is any."""
+    return of in (None, status.model.name, str(status.model)) and job in (None, status.job)

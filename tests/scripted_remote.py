@@ -82,12 +82,14 @@ class ScriptedRemote:
         opens: Sequence[Act] = (),
         is_repeatable: bool = True,
         max_batch: int | None = None,
+        opens_by_asking: bool = True,
     ) -> None:
         self._acts = list(acts)
         self._then = then
         self._opens = list(opens)
         self.is_repeatable = is_repeatable
         self.max_batch = max_batch
+        self.opens_by_asking = opens_by_asking
         self.batches: list[list[JsonValue]] = []
         """What was sent, request by request."""
         self.sent_at: list[float] = []
@@ -96,11 +98,12 @@ class ScriptedRemote:
         self.at_a_time = self.most_at_a_time = 0
         self.opened = self.closed = 0
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         assert not self.closed
         self.opened += 1
         if self._opens:
             await self._opens.pop(0)([])
+        return self.opens_by_asking
 
     async def score(self, inputs: Sequence[JsonValue], seconds: float, trace: Trace) -> Results:
         assert not self.closed

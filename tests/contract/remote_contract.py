@@ -13,7 +13,7 @@ A proxy stands before the real server where trouble is made, or where a test lis
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -36,7 +36,7 @@ from tests.contract.remote_checks import (
 )
 from tests.contract.troubled_proxy import Trouble, TroubledProxy, elsewhere
 from tests.waiting import wait_until
-from udfs.errors import Fault, ModelLoadError
+from udfs.errors import Fault, ModelLoadError, OffloadError
 from udfs.json_values import JsonValue
 from udfs.models.places import AllowedPlaces
 from udfs.options import Options
@@ -327,6 +327,32 @@ class RemoteContract:
                 assert proxy.connections == 0
 
         run(check())
+
+    def test_opening_says_whether_it_asked_anybody(self, options: Options) -> None:
+        async def check() -> None:
+            async with self.proxied(options) as (proxy, through):
+                remote = self.connect(through)
+                try:
+                    has_answered = await remote.open(SECONDS)
+                finally:
+                    await remote.close()
+                assert has_answered is (proxy.connections > 0)
+
+        run(check())
+
+    def test_opening_does_not_say_of_a_server_that_is_not_there_that_it_answered(
+        self, options: Options
+    ) -> None:
+        async def check(port: int) -> None:
+            remote = self.connect({**options, "url": elsewhere(str(options["url"]), port)})
+            try:
+                with suppress(OffloadError):
+                    assert not await remote.open(SECONDS)
+            finally:
+                await remote.close()
+
+        with unused_port() as port:
+            run(check(port))
 
     def test_the_endpoint_is_the_servers_url_without_a_path(self, options: Options) -> None:
         parts = urlsplit(str(options["url"]))

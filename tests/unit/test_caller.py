@@ -222,10 +222,21 @@ def test_opening_is_tried_again_until_it_succeeds() -> None:
     assert called.remote.opened == 8
 
 
-def test_opening_closes_the_breaker() -> None:
-    called = Called()
+@pytest.mark.parametrize(
+    ("opens_by_asking", "state"), [(True, BreakerState.CLOSED), (False, BreakerState.OPEN)]
+)
+def test_opening_closes_the_breaker_where_the_server_answered(
+    opens_by_asking: bool, state: BreakerState
+) -> None:
+    called = Called(ScriptedRemote(opens_by_asking=opens_by_asking))
     for _ in range(FAULTS_IN_A_ROW):
         called.breaker.fail(0, "refused", called.breaker.admit(0), 0)
+    called.open()
+    assert called.breaker.state is state
+
+
+def test_opening_closes_the_breaker_where_the_server_answered_at_last() -> None:
+    called = left_alone(Called(ScriptedRemote(opens=[fails(PASSING)])))
     called.open()
     assert called.breaker.state is BreakerState.CLOSED
 

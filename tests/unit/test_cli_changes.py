@@ -1,6 +1,5 @@
 """What commands send, and what becomes of it: with a job that is a script."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,12 +9,11 @@ import msgspec
 import pytest
 
 from cli.changes import Change, make_change, roll_out
-from cli.control import Control, version_before, warning_of_place
-from cli.reports import EXIT_STATUS, describe_change, progress, report
+from cli.control import Control, version_before
 from cli.signing import write_key
 from cli.statuses import Statuses
 from connectors.client import Record
-from jobs.config import ArtifactsConfig, JobConfig, KeyConfig, UpdatesConfig
+from jobs.config import JobConfig, KeyConfig, UpdatesConfig
 from tests.loads import Clock, make_serving, plain_load
 from tests.unit.test_serving import FakeScorer
 from udfs.batches import Envelope, encode_envelope
@@ -40,6 +38,8 @@ from udfs.reports import Place
 from udfs.subtask import ScoringSubtask
 
 CONFIG = JobConfig(name="job")
+
+EVERYTHING = RetireModel(RetiredModel("iris"), all=True)
 
 Answer = Callable[[ModelUpdate], Sequence[ModelStatus]]
 
@@ -162,7 +162,7 @@ def test_a_switch_at_an_event_time_is_heard_with_that_time() -> None:
 
 
 def real_subtask() -> Answer:
-    """What the only subtask of a job says; its models are loaded at once."""
+    """What the only subtask of a job says; its models of format onnx are loaded at once, others fail."""
     load = plain_load(lambda *_: FakeScorer(), ("onnx",))
     limits, held = OutputLimits(10_000, 10_000), HeldEvents(30, 3, 1000)
     subtask = ScoringSubtask(
@@ -193,7 +193,10 @@ def real_subtask() -> Answer:
         ([iris(1), iris(2)], iris(1)),
         ([iris(1), iris(2)], retirement(1)),
         ([iris(1), iris(2, effective_from=9)], retirement(1, effective_from=9)),
-        ([iris(1), iris(2)], RetireModel(RetiredModel("iris"), all=True)),
+        ([iris(1), iris(2)], EVERYTHING),
+        ([iris(1), iris(2), EVERYTHING], EVERYTHING),
+        ([iris(1), iris(2), retirement(1), EVERYTHING], EVERYTHING),
+        ([iris(1), iris(2), retirement(1)], EVERYTHING),
         ([iris(1), iris(2), retirement(1)], retirement(1)),
         ([iris(1), iris(2), retirement(1, effective_from=9)], retirement(1, effective_from=9)),
         ([iris(1), iris(2), retirement(1, effective_from=9)], retirement(1, effective_from=12)),
@@ -210,11 +213,24 @@ def test_what_a_subtask_says_of_a_change_is_what_is_waited_for(
     assert make_change(job, update, seconds=60).outcome == "everywhere"
 
 
-def test_of_a_model_that_is_gone_already_no_word_is_waited_for() -> None:
-    everything = RetireModel(RetiredModel("iris"), all=True)
-    job = ScriptedJob([iris(1), everything], nobody)
+def test_what_a_subtask_says_of_a_failure_shows_what_serves() -> None:
+    answer = real_subtask()
+    job = ScriptedJob([iris(1)], answer, answer(iris(1)))
 
-    assert make_change(job, everything, seconds=60).outcome is None
+    change = make_change(job, msgspec.structs.replace(iris(2), format="pmml"), seconds=60)
+
+    assert (change.outcome, change.serving) == ("failed", {0: ModelId("iris", 1)})
+
+
+def test_of_a_model_that_is_gone_already_every_subtask_says_again_that_it_is() -> None:
+    job = ScriptedJob(
+        [iris(1), iris(2), EVERYTHING], lambda update: [*by_all(1, "retired"), said(2, "retired")]
+    )
+
+    change = make_change(job, EVERYTHING, seconds=60)
+
+    assert change.words is not None
+    assert (change.changed, change.words.missing) == (False, [(ModelId("iris", 2), 1)])
 
 
 def test_a_switch_that_was_replaced_is_no_hindrance_to_retire_what_it_replaced() -> None:
@@ -417,111 +433,3 @@ def test_back_twice_is_forth_again() -> None:
 def test_where_there_is_no_way_back_it_is_said(updates: list[ModelUpdate], why: str) -> None:
     with pytest.raises(UpdateError, match=why):
         version_before(catalog_of(*updates), "iris")
-
-
-# --- what is said of it ---------------------------------------------------------------------------------
-
-
-def lines_of(capsys: pytest.CaptureFixture[str], change: Change) -> tuple[int, str]:
-    status = report([change], CONFIG, as_json=False)
-    return status, capsys.readouterr().err
-
-
-def change_with(*words: ModelStatus, update: ModelUpdate | None = None) -> Change:
-    return make_change(ScriptedJob([], lambda update: words), update or iris(1), seconds=60)
-
-
-def test_a_change_everywhere_is_status_0(capsys: pytest.CaptureFixture[str]) -> None:
-    status, text = lines_of(capsys, change_with(*by_all(1, "active")))
-
-    assert status == 0
-    assert "published iris:1 and activated it: onnx, inline" in text
-    assert "iris:1 is active in all 2 subtasks of job" in text
-
-
-def test_an_artifact_that_was_moved_is_not_said_to_activate_its_version(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    job = ScriptedJob([iris(1), iris(2)], nobody)
-    moved = Artifact(sha256="1" * 64, uri="s3://models/iris")
-
-    _, text = lines_of(capsys, make_change(job, msgspec.structs.replace(iris(1), artifact=moved)))
-
-    assert "published iris:1: onnx, s3://models/iris" in text
-    assert "it is not active: see `modelstream models activate`" in text
-
-
-def test_a_failure_is_status_1_with_subtask_and_cause(capsys: pytest.CaptureFixture[str]) -> None:
-    status, text = lines_of(capsys, change_with(said(1, "failed", subtask=1, cause="not a model")))
-
-    assert status == 1
-    assert "iris:1 failed in subtask 2 of 2: not a model" in text
-
-
-def test_silence_is_another_status_with_what_to_look_at(capsys: pytest.CaptureFixture[str]) -> None:
-    status, text = lines_of(capsys, change_with())
-
-    assert status not in (0, 1)
-    assert "no subtask of job said anything in time: is a job of this name running" in text
-    assert "dead-letters list --stage update" in text
-
-
-def test_who_is_slow_is_said_with_its_last_word(capsys: pytest.CaptureFixture[str]) -> None:
-    _, text = lines_of(capsys, change_with(said(1, "active"), said(1, "loading", subtask=1)))
-
-    assert "subtask 2 of 2 did not say it of iris:1 in time: it last said loading" in text
-
-
-def test_late_events_are_said_with_their_number(capsys: pytest.CaptureFixture[str]) -> None:
-    late = said(1, "late", subtask=1, effective_from=7000, late_events=4)
-
-    status, text = lines_of(capsys, change_with(*by_all(1, "active"), late))
-
-    assert status == 0
-    assert "iris:1 was late in subtask 2 of 2: 4 events at or past 1970-01-01T00:00:07.000Z" in text
-
-
-def test_programs_get_every_word_with_all_fields() -> None:
-    row = describe_change(change_with(*by_all(1, "active")))
-
-    assert (row["outcome"], row["changed"], row["silent"]) == ("everywhere", True, [])
-    subtasks = row["subtasks"]
-    assert isinstance(subtasks, list)
-    assert [set(one) == set(ModelStatus.__struct_fields__) for one in subtasks] == [True, True]
-
-
-def test_a_terminal_shows_who_has_said_what(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    job = ScriptedJob([], lambda update: [said(1, "loading", subtask=1, cause="fetching again")])
-
-    with progress() as show:
-        make_change(job, iris(1), seconds=60, show=show)
-
-    shown = capsys.readouterr().err
-    assert re.search(r"iris:1 +1 of 2 +-", shown)
-    assert re.search(r"iris:1 +2 of 2 +loading +fetching again", shown)
-
-
-def test_what_is_no_terminal_shows_nothing_meanwhile(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as show:
-        assert show is None
-
-    assert capsys.readouterr().err == ""
-
-
-def test_every_outcome_has_an_exit_status() -> None:
-    assert EXIT_STATUS["everywhere"] == EXIT_STATUS[None] == 0
-    assert 0 < EXIT_STATUS["failed"] != EXIT_STATUS["timeout"] > 0
-
-
-@pytest.mark.parametrize(("allow", "warned"), [((), True), (("https://models.example/",), False)])
-def test_a_place_that_the_configuration_does_not_allow_is_said(allow: tuple[str, ...], warned: bool) -> None:
-    update = PublishModel(
-        ModelId("iris", 1), "onnx", Artifact(sha256="1" * 64, uri="https://models.example/iris.onnx")
-    )
-    config = JobConfig(artifacts=ArtifactsConfig(allow=allow))
-
-    assert (warning_of_place(config, update) is not None) is warned

@@ -103,7 +103,7 @@ def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:
         effective_from=2000,
     )
 
-    (row,) = status_rows([status], {})
+    (row,) = status_rows([status], {}, job="job")
 
     assert row == {
         "model": "iris:1",
@@ -115,30 +115,42 @@ def test_a_status_shows_since_when_how_much_and_from_which_event_time() -> None:
         "highest_event_time": "1970-01-01T00:00:01.000Z",
         "effective_from": "1970-01-01T00:00:02.000Z",
         "attempt": 3,
-        "job": "job",
     }
 
 
 def test_why_it_failed_and_what_the_scorer_notes_are_shown() -> None:
-    assert [row["cause"] for row in status_rows([said(cause="no model", notes=("slow",))], {})] == [
-        "no model; slow"
-    ]
+    (row,) = status_rows([said(cause="no model", notes=("slow",))], {}, job="job")
+
+    assert row["cause"] == "no model; slow"
 
 
 def test_late_events_are_shown_with_their_number() -> None:
     late = said(status="late", late_events=4, effective_from=1000)
 
-    (row,) = status_rows([late], {})
+    (row,) = status_rows([late], {}, job="job")
 
     assert row["status"] == "late"
     assert row["cause"] == "4 events at or past 1970-01-01T00:00:01.000Z had been scored before it"
 
 
 def test_columns_that_would_be_empty_are_left_out() -> None:
-    rows = status_rows([said(), said(subtask=1, scored=0)], {})
+    rows = status_rows([said(), said(subtask=1, scored=0)], {}, job="job")
 
     assert [row["scored"] for row in rows] == [None, 0]
     assert "load_ms" not in rows[0]
+
+
+def test_where_there_are_other_jobs_all_statuses_say_whose_they_are() -> None:
+    silent = unmentioned(catalog("iris:2"), [], None)
+
+    rows = status_rows([said(), said(job="other")], {}, silent, job="job")
+
+    assert [row["job"] for row in rows] == ["job", "other", None]
+    assert next(iter(rows[0])) == "job"
+
+
+def test_another_job_that_is_alone_is_named() -> None:
+    assert [row["job"] for row in status_rows([said(job="other")], {}, job="job")] == ["other"]
 
 
 def test_a_published_version_of_which_nobody_spoke_is_shown_as_such() -> None:
@@ -152,7 +164,7 @@ def test_a_published_version_of_which_nobody_spoke_is_shown_as_such() -> None:
 def test_it_has_no_status_for_people_and_null_for_programs() -> None:
     silent = unmentioned(catalog("iris:2"), [], None)
 
-    assert status_rows([], {}, silent) == [{"model": "iris:2", "status": "-"}]
+    assert status_rows([], {}, silent, job="job") == [{"model": "iris:2", "status": "-"}]
     (row,) = describe_statuses([], {}, silent)
     assert set(row) == {*ModelStatus.__struct_fields__, "execution", "endpoint"}
     assert (row["model"], row["status"], row["sha256"]) == (
@@ -208,7 +220,7 @@ def test_an_endpoint_is_shown_to_people_without_what_may_be_a_secret() -> None:
     there = apply(Catalog(), remote, 0, max_bytes=0)
 
     assert "s3cr3t" not in str(version_rows(published(there)))
-    assert "s3cr3t" not in str(status_rows([said()], versions_of(there)))
+    assert "s3cr3t" not in str(status_rows([said()], versions_of(there), job="job"))
 
 
 def test_programs_get_where_versions_are_scored() -> None:
@@ -228,7 +240,7 @@ def test_programs_get_where_versions_are_scored() -> None:
 def test_statuses_show_where_their_versions_are_scored() -> None:
     statuses = [said(model=ModelId("iris", version)) for version in (1, 2, 3, 4)]
 
-    rows = status_rows(statuses, versions_of(moved()))
+    rows = status_rows(statuses, versions_of(moved()), job="job")
 
     assert [(row["execution"], row["endpoint"]) for row in rows] == [
         (None, None),
@@ -255,6 +267,6 @@ def test_programs_get_where_the_versions_of_statuses_are_scored_as_far_as_it_is_
 def test_a_version_without_a_word_shows_where_it_will_be_scored() -> None:
     silent = unmentioned(moved(), [], "iris:3")
 
-    assert status_rows([], {}, silent) == [
+    assert status_rows([], {}, silent, job="job") == [
         {"model": "iris:3", "status": "-", "execution": "offload", "endpoint": URL}
     ]

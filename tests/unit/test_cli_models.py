@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import msgspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from cli.artifacts import LARGEST_INLINE, make_artifact
 from cli.statuses import Statuses
 from connectors.client import Record
+from tests.s3 import s3_server
 from udfs.errors import ArtifactError
 from udfs.records import ModelId, ModelStatus
 
@@ -98,21 +97,8 @@ def test_a_place_that_is_no_uri_is_refused(file: Path, uri: str) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
     """Options for a server of S3 on loopback that has the bucket ``models``."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    options = {"endpoint_url": f"http://{host}:{port}", "region": "us-east-1", "key": "k", "secret": "s"}
-    client = boto3.client(
-        "s3",
-        endpoint_url=options["endpoint_url"],
-        region_name="us-east-1",
-        aws_access_key_id="k",
-        aws_secret_access_key="s",
-    )
-    client.create_bucket(Bucket="models")
-    client.close()
-    yield options
-    server.stop()
+    with s3_server("models") as options:
+        yield options
 
 
 def test_a_file_is_uploaded_to_s3_once(file: Path, s3: dict[str, Any]) -> None:

@@ -161,6 +161,14 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["fraud:3", "FILE", "--format", "onnx", "--execution", "offload", "--option", "workers=no"],
         "option workers: expected a number",
     ),
+    "workers of a version that is scored inline": (
+        ["fraud:3", "FILE", "--format", "onnx", "--option", "workers=4"],
+        "option workers: only a version that is offloaded has it: say --execution offload",
+    ),
+    "a fallback of a version that is said to be scored inline": (
+        [*["fraud:3", "FILE", "--format", "pfa", "--execution", "inline"], "--option", "fallback=iris:1"],
+        "option fallback: only a version that is offloaded has it: say --execution offload",
+    ),
     "no file": (["fraud:3", "--format", "onnx"], "format onnx needs ARTIFACT, the model's file"),
     "no such format": (["fraud:3", "--format", "soap"], "unknown format 'soap'; there are onnx, "),
 }

@@ -63,6 +63,33 @@ def test_other_jobs_and_retired_versions_stand_in_for_none() -> None:
     assert standing_in_for(2, *words) == set()
 
 
+def serving(*records: Record) -> list[str]:
+    statuses = Statuses()
+    statuses.add(records)
+    return [str(model) for _, model in sorted(statuses.serving("job", "iris").items())]
+
+
+def test_what_is_active_serves_and_in_other_subtasks_nothing_does() -> None:
+    assert serving(said(1, "active", 1), said(2, "failed", 2), said(2, "failed", 2, subtask=1)) == [
+        "iris:1",
+        "None",
+    ]
+
+
+def test_what_is_active_from_the_latest_time_on_serves_whatever_was_said_last() -> None:
+    words = [said(2, "active", 1, switch=9), said(1, "active", 2), said(1, "active", 3, subtask=1)]
+
+    assert serving(*words) == ["iris:2", "iris:1"]
+
+
+def test_the_version_that_became_active_last_serves() -> None:
+    assert serving(said(2, "active", 1), said(1, "active", 2)) == ["iris:1", "None"]
+
+
+def test_other_jobs_serve_nothing_here() -> None:
+    assert serving(said(1, "active", 1, job="other")) == []
+
+
 def highest(*records: Record) -> int | None:
     statuses = Statuses()
     statuses.add(records)

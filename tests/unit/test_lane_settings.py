@@ -4,7 +4,7 @@ import pytest
 
 from udfs.errors import ModelLoadError
 from udfs.json_values import JsonValue
-from udfs.offload.lane_settings import LaneSettings, split_options
+from udfs.offload.lane_settings import LANE_OPTIONS, LaneSettings, check_inline, split_options
 from udfs.records import ModelId
 
 
@@ -96,3 +96,13 @@ def test_a_fallback_on_overload_must_be_named() -> None:
 def test_a_fallback_may_be_named_for_missed_deadlines_only() -> None:
     settings, _ = split_options({"fallback": "iris:1"})
     assert (settings.on_overload, settings.fallback) == ("backpressure", ModelId("iris", 1))
+
+
+@pytest.mark.parametrize("name", sorted(LANE_OPTIONS))
+def test_what_is_scored_inline_has_no_option_of_a_lane(name: str) -> None:
+    with pytest.raises(ModelLoadError, match=rf"^option {name}: .*--execution offload"):
+        check_inline({"fields": "a,b", name: "1"})
+
+
+def test_what_is_scored_inline_has_options_of_its_format() -> None:
+    check_inline({"fields": "a,b", "threads": 2})

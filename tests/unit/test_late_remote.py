@@ -132,6 +132,23 @@ async def test_checks_are_no_more_at_a_time_than_a_remote_takes() -> None:
     assert (late.is_open, remote.batches) == (True, [[1, 2], [3]])
 
 
+@pytest.mark.parametrize("opens_by_asking", [True, False])
+def test_it_is_open_by_asking_where_its_remote_is(opens_by_asking: bool) -> None:
+    late = LateRemote(ScriptedRemote(opens_by_asking=opens_by_asking))
+
+    assert asyncio.run(late.open(10)) is opens_by_asking
+
+
+@pytest.mark.parametrize(("checks", "is_asked"), [(CHECKS, True), ([], False)])
+def test_checks_are_questions_and_none_are_none(checks: list[Check], is_asked: bool) -> None:
+    late = LateRemote(ScriptedRemote(opens_by_asking=False), checks, 3)
+
+    async def connect_and_check() -> list[bool]:
+        return [await late.open(10), await late.open(10)]
+
+    assert asyncio.run(connect_and_check()) == [False, is_asked]
+
+
 @on_a_loop
 async def test_a_remote_is_closed_after_the_end_of_its_opening() -> None:
     remote = ScriptedRemote(hangs)

@@ -16,6 +16,7 @@ from udfs.models.load_watch import LoadWatch
 from udfs.models.places import AllowedPlaces
 from udfs.models.updates import Check, PublishModel
 from udfs.models.version_loading import LoadedVersion, LoadingSettings, VersionLoader
+from udfs.offload.breaker import FAULTS_IN_A_ROW, BreakerState
 from udfs.offload.opening import Offloading, OffloadSettings
 from udfs.records import ModelId
 from udfs.scorers import load_scorer
@@ -227,6 +228,32 @@ def test_a_check_that_may_be_sent_twice_is_sent_again_after_a_fault_that_passes(
     offloading.connect(checked(1, expected=1), 5).close()
 
     assert remote.batches == [[1], [1]]
+
+
+@pytest.mark.parametrize(
+    ("opens_by_asking", "is_checked", "state"),
+    [
+        (False, False, BreakerState.OPEN),
+        (True, False, BreakerState.CLOSED),
+        (False, True, BreakerState.CLOSED),
+    ],
+    ids=["nothing is asked", "connecting asks", "a check asks"],
+)
+def test_a_new_version_closes_an_open_breaker_where_its_server_answered(
+    offloading: Offloading,
+    remote: ScriptedRemote,
+    opens_by_asking: bool,
+    is_checked: bool,
+    state: BreakerState,
+) -> None:
+    remote.opens_by_asking = opens_by_asking
+    breaker = offloading._breakers.of(remote.endpoint)
+    for _ in range(FAULTS_IN_A_ROW):
+        breaker.fail(0, "refused", 0, 0)
+
+    offloading.connect(checked(1, expected=1) if is_checked else published(), 5).close()
+
+    assert breaker.state is state
 
 
 def test_workers_are_no_option_of_what_a_server_scores(

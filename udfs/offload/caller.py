@@ -75,7 +75,8 @@ class Caller:
     async def open(self, seconds: float) -> None:
         """Have the remote get ready, and again while it can't for a fault that may pass.
 
-        The breaker is not asked for leave, but told of success: that is how an endpoint is known to be back.
+        The breaker is not asked for leave, but told where the endpoint answered: that is how it is known to
+        be back.
 
         Args:
             seconds: for all attempts.
@@ -87,14 +88,15 @@ class Caller:
         ends_at = self._clock() + seconds
         for attempt in count(1):
             try:
-                await self._open_once(ends_at - self._clock())
+                has_answered = await self._open_once(ends_at - self._clock())
                 break
             except OffloadError as error:
                 wait = wait_seconds(attempt, error, self._random)
                 if error.fault is not Fault.PASSING or self._clock() + wait >= ends_at:
                     raise
             await asyncio.sleep(wait)
-        self._breaker.succeed()
+        if has_answered:
+            self._breaker.succeed()
 
     async def call(self, inputs: Sequence[JsonValue], seconds: float, trace: Trace) -> list[Result]:
         """Have a batch scored.
@@ -164,11 +166,11 @@ class Caller:
             results[part.start : part.end] = [final] * part.size
         return results
 
-    async def _open_once(self, seconds: float) -> None:
+    async def _open_once(self, seconds: float) -> bool:
         endpoint = self._remote.endpoint
         try:
             async with asyncio.timeout(seconds) as limit:
-                await self._remote.open(seconds)
+                return await self._remote.open(seconds)
         except (OffloadError, ModelLoadError):
             raise
         except Exception as error:  # whatever its library raises

@@ -65,6 +65,22 @@ def check_names(options: Options, own: Collection[str]) -> None:
         )
 
 
+def check_inline(options: Options) -> None:
+    """See that a local version that is scored inline has no option of offloading.
+
+    Args:
+        options: the version's.
+
+    Raises:
+        ModelLoadError: it has one.
+    """
+    if misplaced := sorted(options.keys() & LANE_OPTIONS):
+        raise ModelLoadError(
+            f"option {misplaced[0]}: only a version that is offloaded has it: say --execution offload "
+            f"(in the update `execution`: `offload`), or leave the option out"
+        )
+
+
 def split_options(options: Options, deadline: float = 5.0) -> tuple[LaneSettings, Options]:
     """Read the lane's options, as they were published.
 

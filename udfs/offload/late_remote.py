@@ -59,7 +59,7 @@ class LateRemote:
         """Most records that a request can hold; one until that is known."""
         return self._remote.max_batch if self.is_open else 1
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """Connect; called again, run the checks. What has succeeded is not done again.
 
         A fault that may pass is a lasting one where a check has met it and must not be sent again.
@@ -67,12 +67,15 @@ class LateRemote:
         Args:
             seconds: how long it may take.
 
+        Returns:
+            Whether the server was asked for anything now, and answered.
+
         Raises:
             OffloadError: the server can't be reached, or refuses; the checks that are left were not run.
             ModelLoadError: the options don't fit the model, or a check differs: it stays so.
         """
         try:
-            await self._take_step(seconds)
+            return await self._take_step(seconds)
         except OffloadError as error:
             if self._is_connected and not self.is_repeatable:
                 raise OffloadError(str(error), Fault.LASTING, is_answer=error.is_answer) from error
@@ -93,19 +96,23 @@ class LateRemote:
             await asyncio.wait([self._opening])
         await self._remote.close()
 
-    async def _take_step(self, seconds: float) -> None:
+    async def _take_step(self, seconds: float) -> bool:
+        """Connect, or run the checks; returns whether the server was asked and answered."""
         try:
             if self._is_connected:
-                await self._run_checks(seconds)
+                has_answered = await self._run_checks(seconds)
             else:
-                await self._remote.open(seconds)
+                has_answered = await self._remote.open(seconds)
                 self._is_connected = True
         except ModelLoadError as error:
             self.failure = ModelLoadError(str(error))  # what was raised holds on to its frames
             raise
         self.is_open = self._passed == len(self._checks)
+        return has_answered
 
-    async def _run_checks(self, seconds: float) -> None:
+    async def _run_checks(self, seconds: float) -> bool:
+        """Run those that are left; returns whether there were any."""
+        passed = self._passed
         most = min(self._max_batch, self._remote.max_batch or self._max_batch)
         while self._passed < len(self._checks):
             checks = self._checks[self._passed : self._passed + most]
@@ -114,6 +121,7 @@ class LateRemote:
                 raise OffloadError(f"{self.endpoint} gave {len(results)} results for {len(checks)} checks")
             compare_checks(checks, results, first=self._passed + 1)
             self._passed += len(checks)
+        return self._passed > passed
 
     async def _wait_until_open(self) -> None:
         """Wait for the one opening that goes on, also when requests that wait for it end before."""

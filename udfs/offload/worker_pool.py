@@ -88,11 +88,14 @@ class WorkerPool:
         """Whose workers they are."""
         return f"workers of {self._request.published.model}"
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """Start the workers and wait until each has loaded the version, run its checks and is warm.
 
         Args:
             seconds: how long it may take; also for each worker that is started later.
+
+        Returns:
+            True: each of them has answered.
 
         Raises:
             ModelCrashedError: a worker died of it.
@@ -111,6 +114,7 @@ class WorkerPool:
             raise
         self.notes, self._workers = workers[0].notes, workers
         self._keepers = [asyncio.create_task(self._keep(slot, one)) for slot, one in enumerate(workers)]
+        return True
 
     async def score(
         self,

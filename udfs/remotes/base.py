@@ -35,10 +35,13 @@ class Remote(Protocol):
         """Most records that a request can hold, None: any number."""
         ...
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """Get ready to score: read the model's metadata, where the protocol has such a thing.
 
         Called before `score`, and again after a fault.
+
+        Returns:
+            Whether it was asked for anything, and answered: only that shows that it is there.
 
         Raises:
             OffloadError: the server can't be reached, does not answer in time, or refuses.

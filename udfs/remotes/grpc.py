@@ -72,11 +72,13 @@ class GrpcRemote:
         self._places = places
         self._form = form
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """Find the method by reflection, unless its descriptors were given."""
-        if self._form is None:
-            method = await method_of_server(self._server, self._method, seconds)
-            self._form = Form(method, self._places)
+        if self._form is not None:
+            return False
+        method = await method_of_server(self._server, self._method, seconds)
+        self._form = Form(method, self._places)
+        return True
 
     async def score(
         self, inputs: Sequence[JsonValue], seconds: float, trace: Trace

@@ -43,9 +43,10 @@ class MlflowRemote:
         """The server."""
         return self._server.name
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """See that the server is there. It does not say what its model takes."""
         await self._server.get("/ping", seconds)
+        return True
 
     async def score(
         self, inputs: Sequence[JsonValue], seconds: float, trace: Trace

@@ -128,7 +128,7 @@ class OpenInferenceRemote:
         """See `udfs.remotes.base.Remote`."""
         return self._served.endpoint.name
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """See `udfs.remotes.base.Remote`."""
         try:
             signature = signature_of(
@@ -138,6 +138,7 @@ class OpenInferenceRemote:
         except (ModelLoadError, ValueError) as error:
             raise ModelLoadError(f"{self._name}: {error}") from error
         self.max_batch = signature.max_batch
+        return True
 
     async def score(
         self, inputs: Sequence[JsonValue], seconds: float, trace: Trace

@@ -73,8 +73,9 @@ class RestRemote:
         """One, unless the inputs go as an array."""
         return None if self._is_list else 1
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:  # noqa: ARG002  # nothing takes time
         """Nothing is known of the endpoint that could be asked for."""
+        return False
 
     async def score(
         self, inputs: Sequence[JsonValue], seconds: float, trace: Trace

@@ -107,7 +107,7 @@ class TensorFlowServingRemote:
         self._settings = settings
         self._call: Call | None = None
 
-    async def open(self, seconds: float) -> None:
+    async def open(self, seconds: float) -> bool:
         """Read the model's metadata: the tensors of its signature."""
         try:
             signatures = await self._served.read_signatures(seconds)
@@ -123,6 +123,7 @@ class TensorFlowServingRemote:
         except ModelLoadError as error:
             raise ModelLoadError(f"{self._name}: {error}") from error
         self.max_batch = self._call.max_batch
+        return True
 
     async def score(
         self, inputs: Sequence[JsonValue], seconds: float, trace: Trace
