@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +69,23 @@ class Authority:
             )
         )
         return identity
+
+
+def server_context(authority: Authority, *hosts: str, clients: bool = False) -> ssl.SSLContext:
+    """A server's side of TLS.
+
+    Args:
+        authority: who signs its certificate.
+        hosts: whom the certificate is for; loopback where none is named.
+        clients: whether clients must show a certificate of the authority.
+    """
+    identity = authority.sign("server", hosts or ("localhost", "127.0.0.1"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.cert, identity.key)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority.file)
+    return context
 
 
 def _builder(

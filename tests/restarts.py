@@ -1,13 +1,15 @@
 """Subtasks that start again from their state, and the servers of a model ``far``, for tests."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+
+import pytest
 
 from tests.loads import plain_load
 from tests.scripted_remote import Act, ScriptedRemote, answers, fails
 from tests.subtasks import Bench, E
 from tests.unit.test_subtask import load_doubling
 from tests.waiting import wait_until
+from udfs import remotes
 from udfs.errors import Fault
 from udfs.models.load_watch import LoadWatch
 from udfs.models.places import AllowedPlaces
@@ -41,8 +43,15 @@ class Servers:
             remote._then = then
 
 
-@contextmanager
-def benches(servers: Servers) -> Iterator[MakeBench]:
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    made = Servers()
+    monkeypatch.setattr(remotes, "connect", made.connect)
+    return made
+
+
+@pytest.fixture
+def make_bench(servers: Servers) -> Iterator[MakeBench]:
     """Subtasks that ask these servers.
 
     ``make(before=None, *, batch=True)`` starts one, from the state of another; its models are loaded after

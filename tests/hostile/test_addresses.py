@@ -1,6 +1,6 @@
 """URIs that would fetch from places that are not allowed; nothing is connected to.
 
-`tests/unit/test_places.py` and `tests/unit/test_downloads.py` have the plain ones.
+`test_places.py`, `test_downloads.py` and `test_file_downloads.py` in `tests/unit` have the plain ones.
 """
 
 import socket

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from devtools.topics import read_all, send
 from jobs.config import TopicsConfig
 
 MODELSTREAM = [sys.executable, "-m", "cli.main"]
+
+# Older records than the topics' retention would be deleted under the test, and later ones than now refused.
+TIME_MS = int(time.time()) * 1000 - 3_600_000
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import pytest
 
 from cli.signing import write_key
 from connectors.client import Client, Record
-from devtools.broker import Broker
-from tests.conftest import MakeTopics
 from tests.integration.command_line import CommandLine
 from udfs.models.signatures import SigningKey, TrustedKey, Verifier
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel, decode_update
@@ -22,19 +20,6 @@ from udfs.records import ModelId, ModelStatus, Phase
 Answer = Callable[[ModelUpdate], Sequence[ModelStatus]]
 
 SUBTASKS = range(2)
-
-
-@pytest.fixture
-def modelstream(broker: Broker, topics: MakeTopics) -> CommandLine:
-    made = topics()
-    return CommandLine(broker.bootstrap, made, made.events)
-
-
-@pytest.fixture
-def artifact(tmp_path: Path) -> Path:
-    path = tmp_path / "iris.onnx"
-    path.write_bytes(b"a model")
-    return path
 
 
 class Published:

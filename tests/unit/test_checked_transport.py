@@ -2,23 +2,17 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.http_stand_in import HttpStandIn, http_stand_in
+from tests.http_stand_in import HttpStandIn
 from udfs.errors import ArtifactError, ArtifactUnavailableError
 from udfs.models.checked_transport import CheckedAddresses, CheckedTransport
 from udfs.models.places import AllowedPlaces, Location
-
-
-@pytest.fixture
-def server() -> Iterator[HttpStandIn]:
-    with http_stand_in() as server:
-        yield server
 
 
 class Places(AllowedPlaces):
@@ -53,44 +47,44 @@ def run(places: Places, use: Callable[[httpx.AsyncClient], Coroutine[Any, Any, N
     asyncio.run(inner())
 
 
-def test_a_host_is_asked_for_once_for_many_requests(server: HttpStandIn) -> None:
+def test_a_host_is_asked_for_once_for_many_requests(http_server: HttpStandIn) -> None:
     async def use(client: httpx.AsyncClient) -> None:
-        url = f"http://models.test:{server.port}/a"
+        url = f"http://models.test:{http_server.port}/a"
         await asyncio.gather(*(client.get(url) for _ in range(10)))
         await client.get(url)
 
     places = Places(["127.0.0.1"])
     run(places, use)
-    assert places.asked == [("http", "models.test", server.port, ())]
-    assert {asked.headers["host"] for asked in server.asked} == {f"models.test:{server.port}"}
+    assert places.asked == [("http", "models.test", http_server.port, ())]
+    assert {asked.headers["host"] for asked in http_server.asked} == {f"models.test:{http_server.port}"}
 
 
 def test_addresses_are_asked_for_again_after_a_while(
-    server: HttpStandIn, monkeypatch: pytest.MonkeyPatch
+    http_server: HttpStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def use(client: httpx.AsyncClient) -> None:
-        url = f"http://models.test:{server.port}/a"
+        url = f"http://models.test:{http_server.port}/a"
         await client.get(url)
         with pytest.raises(ArtifactError, match="has become private"):
             await client.get(url)
 
     monkeypatch.setattr("udfs.models.checked_transport._FRESH_S", -1.0)
     run(Places(["127.0.0.1"], ArtifactError("has become private")), use)
-    assert len(server.asked) == 1
+    assert len(http_server.asked) == 1
 
 
-def test_the_next_address_is_tried_where_one_is_unreachable(server: HttpStandIn) -> None:
+def test_the_next_address_is_tried_where_one_is_unreachable(http_server: HttpStandIn) -> None:
     async def use(client: httpx.AsyncClient) -> None:
-        await client.get(f"http://models.test:{server.port}/a")
+        await client.get(f"http://models.test:{http_server.port}/a")
 
     run(Places(["127.0.0.2", "127.0.0.1"]), use)
-    assert len(server.asked) == 1
+    assert len(http_server.asked) == 1
 
 
-def test_where_none_can_be_reached_the_last_failure_is_told(server: HttpStandIn) -> None:
+def test_where_none_can_be_reached_the_last_failure_is_told(http_server: HttpStandIn) -> None:
     async def use(client: httpx.AsyncClient) -> None:
         with pytest.raises(httpx.ConnectError):
-            await client.get(f"http://models.test:{server.port}/a")
+            await client.get(f"http://models.test:{http_server.port}/a")
 
     run(Places(["127.0.0.2", "127.0.0.3"]), use)
 

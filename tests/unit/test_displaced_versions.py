@@ -1,7 +1,5 @@
 """Which versions must reach their servers, so that they displace none that works, and which need not."""
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -12,7 +10,6 @@ from tests.restarts import (
     MakeBench,
     Servers,
     answered,
-    benches,
     far,
     finish,
     follow,
@@ -21,24 +18,10 @@ from tests.restarts import (
 )
 from tests.scripted_remote import Act, gives
 from tests.subtasks import E
-from udfs import remotes
 from udfs.models.catalog import Catalog
 from udfs.models.updates import ActivateModel, Check, RetiredModel, RetireModel
 from udfs.records import ModelId
 from udfs.subtask import State
-
-
-@pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
-    made = Servers()
-    monkeypatch.setattr(remotes, "connect", made.connect)
-    return made
-
-
-@pytest.fixture
-def make_bench(servers: Servers) -> Iterator[MakeBench]:
-    with benches(servers) as make:
-        yield make
 
 
 def test_a_version_that_was_published_while_the_job_was_down_must_reach_its_server(

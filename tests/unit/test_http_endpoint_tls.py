@@ -1,14 +1,13 @@
 """HTTP endpoints over TLS: whom they trust, what they show, and HTTP/2."""
 
 import asyncio
-import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from tests.certificates import Authority
+from tests.certificates import Authority, server_context
 from tests.http2_stand_in import Http2StandIn
 from tests.http_stand_in import Answer, http_stand_in
 from tests.virtual_time import VirtualLoop
@@ -29,16 +28,6 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def trusting(authority: Authority) -> Credentials:
     return Credentials(ca_file=str(authority.file))
-
-
-def server_context(authority: Authority, *hosts: str, clients: bool = False) -> ssl.SSLContext:
-    identity = authority.sign("server", hosts or ("localhost", "127.0.0.1"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(identity.cert, identity.key)
-    if clients:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(authority.file)
-    return context
 
 
 def endpoint_of(url: str, credentials: Credentials | None) -> HttpEndpoint:

@@ -24,16 +24,20 @@ SETTINGS = st.builds(
     fallback=st.just(ModelId("m", 1)),
 )
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(KEYS), st.sampled_from(["far", "far", "m"])), min_size=1, max_size=12
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(["far", "far", "m"])), min_size=1, max_size=6
 )
-STEPS = st.one_of(
-    st.tuples(st.just("events"), EVENTS),
-    st.tuples(st.just("answer"), st.integers(0, 20), st.sampled_from(RESULTS)),
-    st.tuples(st.just("move"), st.sampled_from(["offload", "inline"])),
-    st.tuples(st.just("retire")),
-    st.tuples(st.just("replace"), st.sampled_from(["offload", "inline"])),
-    st.tuples(st.just("restart")),
-)
+EXECUTIONS = st.sampled_from(["offload", "inline"])
+ARGUMENTS: dict[str, tuple[st.SearchStrategy[object], ...]] = {
+    "events": (EVENTS,),
+    "answer": (st.integers(0, 20), st.sampled_from(RESULTS)),
+    "move": (EXECUTIONS,),
+    "retire": (),
+    "replace": (EXECUTIONS,),
+    "restart": (),
+}
+OFTEN = ["events", "events", "events", "move"]
+"""Only events that find others on their way can overtake them."""
+STEPS = st.sampled_from([*OFTEN, *ARGUMENTS]).flatmap(lambda name: st.tuples(st.just(name), *ARGUMENTS[name]))
 
 
 class Life:
@@ -110,8 +114,9 @@ class Life:
             self.bench.answer()
 
 
-@settings(max_examples=300, deadline=None)
-@given(SETTINGS, st.lists(STEPS, max_size=25))
+# The hardest to find of six ways to break the order took at most 87 examples, with 32 seeds.
+@settings(max_examples=200, deadline=None)
+@given(SETTINGS, st.lists(STEPS, min_size=10, max_size=25))
 def test_each_event_leaves_once_and_those_of_a_key_in_order(
     lane_settings: LaneSettings, steps: list[tuple[object, ...]]
 ) -> None:

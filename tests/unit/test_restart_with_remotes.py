@@ -1,6 +1,5 @@
 """A subtask that starts again from its state serves all its models, whatever becomes of their servers."""
 
-from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -12,7 +11,6 @@ from tests.restarts import (
     MakeBench,
     Servers,
     answered,
-    benches,
     far,
     finish,
     follow,
@@ -21,22 +19,8 @@ from tests.restarts import (
 from tests.scripted_remote import Act, gives
 from tests.subtasks import E
 from tests.waiting import wait_until
-from udfs import remotes
 from udfs.models.updates import Check
 from udfs.records import ModelId
-
-
-@pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
-    made = Servers()
-    monkeypatch.setattr(remotes, "connect", made.connect)
-    return made
-
-
-@pytest.fixture
-def make_bench(servers: Servers) -> Iterator[MakeBench]:
-    with benches(servers) as make:
-        yield make
 
 
 @pytest.mark.parametrize("fault", [AWAY, DENIED], ids=["away", "denied"])
