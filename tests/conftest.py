@@ -1,6 +1,7 @@
 """What tests of every kind share: a real broker, topics of their own, and no process left behind."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,10 @@ MakeTopics = Callable[..., TopicsConfig]
 # A slow machine needs longer than the 200 ms that an example has by default, and to draw it.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+# Most JVMs here live for a minute: compiled by the quick compiler alone, and with one thread that collects
+# garbage, they start with half of the work.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 _SLOW = [Path(__file__).parent / name for name in ("integration", "cluster")]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from devtools.broker import Broker
 from tests.cluster.job import ScoringJob, Stream
@@ -23,12 +24,15 @@ TRIES = 8
 """Kills in search of a moment that lasts milliseconds."""
 SWITCH_MS = 2500
 """From an activation to the event time that it names."""
-REMEMBERS_CHECKPOINTS: Mapping[str, str | int] = {
+CHECKPOINT_MS = 50
+"""What a checkpoint takes at least."""
+CLUSTER_SETTINGS: Mapping[str, str | int] = {
     "rest.cache.checkpoint-statistics.timeout": "1 ms",
     "web.checkpoints.history": 1000,
+    "restart-strategy.exponential-delay.max-backoff": "1 s",
 }
-"""What a cluster must be told that is to say which checkpoint is in progress now, and what became of it
-when the job has long gone on."""
+"""A cluster that is to be killed says which checkpoint is in progress now, and what became of it when the job
+has long gone on; and it doesn't wait longer after each kill."""
 
 
 class Run:
@@ -125,6 +129,7 @@ class Run:
         for _ in range(TRIES):
             with self._recovery():
                 number = self._wait_for_checkpoint()
+                _wait_for(time.time_ns() / 1e6 + self._random.uniform(0, CHECKPOINT_MS))
                 self._kill_task_manager()
             if self._note("checkpoint", hit=self._checkpoints().get(number) == "FAILED"):
                 break
@@ -181,12 +186,10 @@ class Run:
         return hit
 
     def _wait_for_checkpoint(self) -> int:
-        """The number of the next checkpoint that is in progress."""
-
-        def running() -> list[int]:
-            return [number for number, status in self._checkpoints().items() if status == "IN_PROGRESS"]
-
-        return max(wait_until(running, what="a checkpoint", pause=0))
+        """The number of the next checkpoint that begins, which the making of its folder does."""
+        folder = self.job.cluster.folder / "checkpoints" / self._id
+        before = _numbers(folder)
+        return max(wait_until(lambda: _numbers(folder) - before, what="a checkpoint", pause=0.001))
 
     def _checkpoints(self) -> dict[int, str]:
         """The newest checkpoints of the job, and what became of them."""
@@ -197,6 +200,11 @@ class Run:
 def _is_active(since: str, attempt: int, subtask: int, said: ModelStatus) -> bool:
     is_so = (said.model.name, said.status, said.subtask) == ("iris", "active", subtask)
     return is_so and said.attempt >= attempt and said.at > since
+
+
+def _numbers(checkpoints: Path) -> set[int]:
+    """Of the checkpoints that have a folder."""
+    return {int(folder.name.removeprefix("chk-")) for folder in checkpoints.glob("chk-*")}
 
 
 def _wait_for(moment: float) -> None:

@@ -15,7 +15,7 @@ from devtools import BUILD
 from devtools.broker import Broker
 from devtools.cluster import Cluster
 from tests.cluster.job import ScoringJob, Stream, key_of
-from tests.cluster.kills import REMEMBERS_CHECKPOINTS, Run
+from tests.cluster.kills import CLUSTER_SETTINGS, Run
 from tests.cluster.models import offline
 from tests.cluster.package import Package
 from tests.cluster.verify import Findings, Outcome, Switch, mistimed, verify
@@ -102,7 +102,7 @@ def ended(
         Broker.start(tmp_path_factory.mktemp("broker")) as broker,
         Cluster.start(
             tmp_path_factory.mktemp("cluster"),
-            settings=REMEMBERS_CHECKPOINTS,
+            settings=CLUSTER_SETTINGS,
             environment={"TMPDIR": str(temporary)},
         ) as cluster,
     ):

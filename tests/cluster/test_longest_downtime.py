@@ -14,13 +14,14 @@ import pytest
 from devtools.broker import Broker
 from devtools.cluster import Cluster
 from tests.cluster.job import ScoringJob
+from tests.cluster.kills import CLUSTER_SETTINGS
 from tests.cluster.models import iris_onnx
 from tests.cluster.package import Package
 from tests.waiting import wait_until
 
 TIMEOUT_MS = 10_000
 DOWN_SECONDS = 30
-"""The broker looks for what has timed out every 10 s."""
+"""From the kill on. The broker looks for what has timed out every 10 s."""
 ROUNDS = 16
 BATCH = 20
 SETTINGS = [f"kafka.producer[transaction.timeout.ms]={TIMEOUT_MS}", "checkpoints.interval=1s"]
@@ -37,12 +38,14 @@ class Loss:
     checkpoint: Path
     lost: set[int]
     sent: int
+    killed_at: float
+    """On the clock of `time.monotonic`."""
     said: str = ""
 
 
 @pytest.fixture(scope="module")
 def loss(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loss]:
-    with Cluster.start(tmp_path_factory.mktemp("cluster")) as cluster:
+    with Cluster.start(tmp_path_factory.mktemp("cluster"), settings=CLUSTER_SETTINGS) as cluster:
         folder = tmp_path_factory.mktemp("downtime")
         with ScoringJob("downtime", "embedded", cluster, broker, folder) as job:
             job.publish(iris_onnx("iris", 1))
@@ -51,7 +54,7 @@ def loss(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
             job.send([0], "iris")
             job.predicted([0])
             loss = _kill_between_checkpoint_and_commit(job, code, submitted)
-            over = time.monotonic() + DOWN_SECONDS
+            over = loss.killed_at + DOWN_SECONDS
             wait_until(lambda: time.monotonic() > over, DOWN_SECONDS + 60, "the end of the downtime")
             cluster.start_task_manager()
             wait_until(lambda: "Outcomes are lost" in _exceptions(job, submitted), 180, "the job's failure")
@@ -71,10 +74,11 @@ def _kill_between_checkpoint_and_commit(job: ScoringJob, code: Package, submitte
         # Any pause would come after the commit.
         new = wait_until(partial(_new_checkpoints, checkpoints, before), 60, "a checkpoint", pause=0)
         job.cluster.kill_task_manager()
+        killed_at = time.monotonic()
         try:
             job.predicted(batch, deadline=20)
         except AssertionError:
-            return Loss(job, code, new.pop().parent, batch, max(batch))
+            return Loss(job, code, new.pop().parent, batch, max(batch), killed_at)
         job.cluster.start_task_manager()
     raise AssertionError(f"{ROUNDS} kills came too late")
 

@@ -19,7 +19,7 @@ from devtools.cluster import Cluster
 from devtools.model_servers import InferenceServer
 from examples.iris import train
 from tests.cluster.job import ScoringJob, Stream, key_of, lives
-from tests.cluster.kills import REMEMBERS_CHECKPOINTS, TRIES, Run
+from tests.cluster.kills import CLUSTER_SETTINGS, TRIES, Run
 from tests.cluster.models import FLOWERS, flower, offline
 from tests.cluster.package import Package
 from tests.cluster.verify import Findings, Outcome, Version, verify
@@ -178,7 +178,7 @@ def ended(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         model_servers.mlserver(tmp_path_factory.mktemp("mlserver")) as server,
         FaultyProxy(int(server.grpc_url.rpartition(":")[2])) as proxy,
         Broker.start(tmp_path_factory.mktemp("broker")) as broker,
-        Cluster.start(tmp_path_factory.mktemp("cluster"), settings=REMEMBERS_CHECKPOINTS) as cluster,
+        Cluster.start(tmp_path_factory.mktemp("cluster"), settings=CLUSTER_SETTINGS) as cluster,
     ):
         folder = tmp_path_factory.mktemp("kills")
         with OffloadingJob(f"offload-{request.param}", request.param, cluster, broker, folder) as job:
