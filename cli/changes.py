@@ -1,10 +1,12 @@
 """Updates sent to a job, and what its subtasks make of them."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from cli.control import Control, now
 from cli.waiting import Awaited, Outcome, Show, Words, listen
+from udfs.errors import TopicError
 from udfs.models.catalog import Catalog, Model
 from udfs.models.updates import ActivateModel, ModelUpdate, PublishModel, RetireModel
 from udfs.records import ModelId, Phase
@@ -22,7 +24,7 @@ class Change(NamedTuple):
     """What the subtasks said; None where nobody waited for it."""
     outcome: Outcome | None = None
     serving: Mapping[int, ModelId | None] = {}
-    """Where a subtask failed: what scores the model's latest events in each, None where nothing does."""
+    """Where a subtask failed: what scores the model's events in each now, None where nothing does."""
 
 
 def make_change(
@@ -54,9 +56,12 @@ def make_change(
         control.send(update)
         outcome = listen(words, stream, seconds, show=show)
     change = Change(update, changed, active, words, outcome)
-    if outcome != "failed":
-        return change
-    return change._replace(serving=control.statuses().serving(words.job, update.model.name))
+    if outcome == "failed":
+        with suppress(TopicError):  # what is known by now must be told in any case
+            return change._replace(
+                serving=control.statuses().serving(words.job, after.models[update.model.name])
+            )
+    return change
 
 
 def roll_out(

@@ -74,6 +74,8 @@ def _no_such(job: str, jobs: Sequence[str]) -> str:
 
 def _watch(control: Control, model: str | None, job: str | None, as_json: bool) -> None:
     statuses = Statuses()
+    if job is not None and job not in (known := control.statuses().jobs):
+        say(_no_such(job, known))
     heard = _heard(control, statuses, model, job)
     if as_json:
         for added, versions in heard:

@@ -28,9 +28,9 @@ def check_options(update: PublishModel) -> str | None:
     """
     if update.format in REMOTES:
         return _check_server(update)
-    if update.is_local_inline:
+    if not update.is_offloaded:
         check_inline(update.options)
-    if update.is_offloaded:
+    else:
         split_options(update.options)
         if "in_flight" in update.options:
             raise ModelLoadError(

@@ -159,6 +159,12 @@ def _lines_of_serving(change: Change) -> Iterator[str]:
         else:
             still = "" if str(model) == change.update.reference else "still "
             yield f"{model} {still}serves{where}"
+    words = change.words
+    if not groups or words is None:
+        return
+    unheard = sorted({subtask for _, subtask in words.missing} - {one.subtask for one in words.failed})
+    if unheard:
+        yield f"{_numbered(unheard, len(change.serving))} may still change: no last word from there yet"
 
 
 def _by_version(serving: Mapping[int, ModelId | None]) -> dict[ModelId | None, list[int]]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from connectors.client import Record
+from udfs.models.catalog import Model
+from udfs.models.timeline import holding, timeline_of
 from udfs.records import ModelId, ModelStatus
 
 _decoder = msgspec.json.Decoder(ModelStatus)
@@ -62,14 +64,21 @@ class Statuses:
         others = [status for status in words if status.status == "active" and status.subtask not in has_it]
         return {status.model for status in _newest(others).values()}
 
-    def serving(self, job: str, name: str) -> dict[int, ModelId | None]:
-        """The version that scores a model's latest events, by subtask of a job; None where none does."""
-        serving: dict[int, ModelId | None] = dict.fromkeys(range(self._parallelism.get(job, 0)))
-        active = [status for status in self.now(name, job) if status.status == "active"]
-        # What is active from a later event time on is so of later events, and what became so last replaced
-        # what was so before.
-        for status in sorted(active, key=lambda one: (one.effective_from or 0, one.since or one.at)):
-            serving[status.subtask] = status.model
+    def serving(self, job: str, model: Model) -> dict[int, ModelId | None]:
+        """The version that scores a model's events now, by subtask of a job; None where none does.
+
+        Args:
+            job: the job.
+            model: the model; of its activations those count whose version a subtask has.
+        """
+        words = self.now(model.name, job)
+        serving: dict[int, ModelId | None] = {}
+        for subtask in range(self._parallelism.get(job, 0)):
+            said = [status for status in words if status.subtask == subtask]
+            has = {status.model.version for status in said if status.status == "active"}
+            timeline = timeline_of(one for one in model.activations if one.version in has)
+            now = holding(timeline, _highest_event_time(said))
+            serving[subtask] = None if now is None else ModelId(model.name, now.version)
         return serving
 
     def highest_event_time(self, job: str, name: str) -> int | None:
@@ -77,8 +86,12 @@ class Statuses:
 
         Each subtask's newest word counts: a job that reads its events anew has scored nothing yet.
         """
-        said = [status for status in self.now(name, job) if status.highest_event_time is not None]
-        return max((one.highest_event_time or 0 for one in _newest(said).values()), default=None)
+        return _highest_event_time(self.now(name, job))
+
+
+def _highest_event_time(statuses: Iterable[ModelStatus]) -> int | None:
+    said = [status for status in statuses if status.highest_event_time is not None]
+    return max((one.highest_event_time or 0 for one in _newest(said).values()), default=None)
 
 
 def _newest(statuses: Iterable[ModelStatus]) -> dict[int, ModelStatus]:

@@ -17,7 +17,7 @@ from jobs.config import JobConfig, KeyConfig, UpdatesConfig
 from tests.loads import Clock, make_serving, plain_load
 from tests.unit.test_serving import FakeScorer
 from udfs.batches import Envelope, encode_envelope
-from udfs.errors import UpdateError
+from udfs.errors import TopicError, UpdateError
 from udfs.held import HeldEvents
 from udfs.missing import MissingPolicies
 from udfs.models.catalog import Catalog, apply
@@ -220,6 +220,37 @@ def test_what_a_subtask_says_of_a_failure_shows_what_serves() -> None:
     change = make_change(job, msgspec.structs.replace(iris(2), format="pmml"), seconds=60)
 
     assert (change.outcome, change.serving) == ("failed", {0: ModelId("iris", 1)})
+
+
+def test_a_switch_of_tomorrow_serves_nothing_today() -> None:
+    answer = real_subtask()
+    updates: list[ModelUpdate] = [iris(1), iris(2, effective_from=2000)]
+    before = [status for one in updates for status in answer(one)]
+    job = ScriptedJob(updates, answer, [*before, said(1, "active", parallelism=1, highest_event_time=1000)])
+
+    change = make_change(job, msgspec.structs.replace(iris(3), format="pmml"), seconds=60)
+
+    assert change.serving == {0: ModelId("iris", 1)}
+
+
+def test_a_failure_is_told_where_what_serves_can_t_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = ScriptedJob([iris(1)], lambda update: by_all(2, "failed"))
+
+    def unreachable() -> Statuses:
+        raise TopicError("Kafka can't be reached")
+
+    monkeypatch.setattr(job, "statuses", unreachable)
+    change = make_change(job, iris(2), seconds=60)
+
+    assert (change.outcome, change.serving) == ("failed", {})
+
+
+def test_of_a_model_of_which_some_were_retired_before_only_the_others_are_said_to_be() -> None:
+    answer = real_subtask()
+    for update in (iris(1), iris(2), retirement(1)):
+        answer(update)
+
+    assert [str(status.model) for status in answer(EVERYTHING)] == ["iris:2"]
 
 
 def test_of_a_model_that_is_gone_already_every_subtask_says_again_that_it_is() -> None:

@@ -79,6 +79,19 @@ def test_a_failure_in_some_subtasks_says_what_serves_in_each(capsys: pytest.Capt
     assert "\nno version of iris serves in subtask 3 of 3\n" in text
 
 
+def test_a_failure_says_in_which_subtasks_what_serves_may_still_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [said(2, "failed", cause="not a model"), said(2, "loading", subtask=1)]
+    job = ScriptedJob([iris(1)], lambda update: words, by_all(1, "active"))
+
+    _, text = lines_of(capsys, make_change(job, iris(2), seconds=60))
+
+    assert text.endswith(
+        "iris:1 still serves\nsubtask 2 of 2 may still change: no last word from there yet\n"
+    )
+
+
 def test_programs_get_what_serves_after_a_failure() -> None:
     row = describe_change(failed_everywhere(said(1, "active")))
 

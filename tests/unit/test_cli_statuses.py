@@ -1,10 +1,14 @@
 """What the status topic says of a job."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
 from cli.statuses import Statuses
 from connectors.client import Record
+from udfs.models.catalog import Model
+from udfs.models.timeline import Activation
 from udfs.records import ModelId, ModelStatus, Phase
 
 
@@ -63,31 +67,48 @@ def test_other_jobs_and_retired_versions_stand_in_for_none() -> None:
     assert standing_in_for(2, *words) == set()
 
 
-def serving(*records: Record) -> list[str]:
+def serving(log: Sequence[tuple[int, int | None]], *records: Record) -> list[str]:
+    """What serves in each subtask, after activations of versions from event times on."""
     statuses = Statuses()
     statuses.add(records)
-    return [str(model) for _, model in sorted(statuses.serving("job", "iris").items())]
+    model = Model("iris", activations=tuple(Activation(*one) for one in log))
+    return [str(one) for _, one in sorted(statuses.serving("job", model).items())]
 
 
-def test_what_is_active_serves_and_in_other_subtasks_nothing_does() -> None:
-    assert serving(said(1, "active", 1), said(2, "failed", 2), said(2, "failed", 2, subtask=1)) == [
-        "iris:1",
-        "None",
-    ]
+ONE_THEN_TWO = [(1, None), (2, None)]
+AT_NINE = [(1, None), (2, 9)]
 
 
-def test_what_is_active_from_the_latest_time_on_serves_whatever_was_said_last() -> None:
-    words = [said(2, "active", 1, switch=9), said(1, "active", 2), said(1, "active", 3, subtask=1)]
+def test_what_was_activated_last_of_what_a_subtask_has_serves() -> None:
+    words = [said(1, "active", 1), said(2, "failed", 2), said(2, "failed", 2, subtask=1)]
 
-    assert serving(*words) == ["iris:2", "iris:1"]
+    assert serving(ONE_THEN_TWO, *words) == ["iris:1", "None"]
 
 
-def test_the_version_that_became_active_last_serves() -> None:
-    assert serving(said(2, "active", 1), said(1, "active", 2)) == ["iris:1", "None"]
+def test_before_a_switch_the_earlier_version_serves() -> None:
+    words = [said(1, "active", 1, scored=8), said(2, "active", 2, switch=9)]
+
+    assert serving(AT_NINE, *words) == ["iris:1", "None"]
+
+
+def test_after_a_switch_the_later_version_serves() -> None:
+    words = [said(1, "active", 1, scored=8), said(2, "active", 2, switch=9, scored=9)]
+
+    assert serving(AT_NINE, *words)[0] == "iris:2"
+
+
+def test_a_switch_that_was_taken_back_counts_for_nothing() -> None:
+    words = [said(2, "active", 1, switch=9, scored=30), said(1, "active", 2, switch=20)]
+
+    assert serving([*AT_NINE, (1, 20), (2, 15)], *words)[0] == "iris:2"
+
+
+def test_a_version_that_was_never_activated_serves_nothing() -> None:
+    assert serving(AT_NINE, said(7, "active", 1)) == ["None", "None"]
 
 
 def test_other_jobs_serve_nothing_here() -> None:
-    assert serving(said(1, "active", 1, job="other")) == []
+    assert serving(AT_NINE, said(1, "active", 1, job="other")) == []
 
 
 def highest(*records: Record) -> int | None:

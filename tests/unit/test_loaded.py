@@ -71,6 +71,13 @@ def test_a_warm_up_that_fails_is_no_fault() -> None:
     load(FakeScorer(fault=ValueError("no such field")))
 
 
+def test_an_option_of_offloading_is_refused_where_nothing_is_offloaded() -> None:
+    published = PublishModel(ModelId("m", 1), "fake", Artifact("0" * 64, inline=b""), options={"workers": 4})
+
+    with pytest.raises(ModelLoadError, match=r"^option workers: only a version that is offloaded has it"):
+        load_version(published, ARTIFACT, lambda *_: FakeScorer(), ("fake",))
+
+
 def test_a_format_that_is_not_allowed_is_not_even_loaded() -> None:
     with pytest.raises(
         ModelLoadError, match=r"m:1: format 'fake' is not allowed here; models.formats: onnx$"

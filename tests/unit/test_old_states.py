@@ -75,13 +75,6 @@ def test_options_are_kept() -> None:
     assert read_model("iris").versions[3].options == {"outputs": ["y"], "nested": {"a": None}}
 
 
-def test_a_version_whose_options_are_refused_today_is_still_read() -> None:
-    artifact = Artifact(sha256="0" * 64, inline=b"")
-    inline = PublishModel(ModelId("oak", 1), "onnx", artifact, options={"workers": 4})
-
-    assert decode_model(encode_model(Model("oak", {1: inline}))).versions == {1: inline}
-
-
 @pytest.mark.parametrize("model", [ModelId("iris", 4), ModelId("gone", 1), ModelId("gone", 2)])
 def test_the_number_of_a_version_that_was_retired_is_not_given_to_another(
     catalog: Catalog, model: ModelId

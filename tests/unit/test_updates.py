@@ -250,15 +250,6 @@ BAD_PUBLICATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "an execution of another name": ({"execution": "async"}, "`$.execution`"),
     "no execution": ({"execution": None}, "`$.execution`"),
     "offloaded without an artifact": ({"artifact": None, "execution": "offload"}, "`$.artifact`"),
-    "workers, and scored inline": (
-        {"options": {"fields": "a,b", "workers": 4}},
-        "option workers: only a version that is offloaded has it: say --execution offload (in the update "
-        "`execution`: `offload`), or leave the option out - at `$.options`",
-    ),
-    "a fallback, and said to be scored inline": (
-        {"format": "pmml", "options": {"fallback": "iris:1"}, "execution": "inline"},
-        "option fallback: only a version that is offloaded has it",
-    ),
     "a protocol with an artifact": (
         {"format": "rest"},
         "Format rest has no artifact: the server that it asks has the model - at `$.artifact`",

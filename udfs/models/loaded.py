@@ -8,7 +8,7 @@ from udfs.engine import score_inputs
 from udfs.errors import ModelLoadError, ModelstreamError
 from udfs.models.checks import run_checks
 from udfs.models.updates import PublishModel
-from udfs.offload.lane_settings import split_options
+from udfs.offload.lane_settings import check_inline, split_options
 from udfs.options import Options
 from udfs.scorers import Scorer
 
@@ -31,13 +31,15 @@ def load_version(
         A scorer that is the caller's to close.
 
     Raises:
-        ModelLoadError: a format that is not allowed, a bad model, one that keeps state, or a check that
-            differs; nothing of it stays loaded.
+        ModelLoadError: a format that is not allowed, an option of offloading where nothing is offloaded, a
+            bad model, one that keeps state, or a check that differs; nothing of it stays loaded.
     """
     check_format(published, formats)
     options: Options = published.options
     if published.execution == "offload":
         _, options = split_options(options)
+    else:
+        check_inline(options)
     return accept(published, lambda: load_scorer(published.format, artifact, options))
 
 

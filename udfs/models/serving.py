@@ -256,12 +256,16 @@ class Serving:
         return needed
 
     def _say_retired(self, update: RetireModel, before: Catalog) -> None:
-        """Say which versions are retired now, and again of those that the update names and that are so."""
+        """Say which versions are retired now, and again of those that the update is about and that are so."""
         name = update.model.name
         model, now = before.models.get(name, Model(name)), self.catalog.models.get(name, Model(name))
         gone = model.versions.keys() - now.versions.keys()
         leaving = {number for number in now.leaving if now.leaving[number] != model.leaving.get(number, -1)}
-        again = {number for number in (*now.leaving, *now.retired) if update.model.version in (None, number)}
+        again = {*now.leaving, *now.retired}
+        if update.model.version is not None:
+            again &= {update.model.version}
+        elif model.versions:  # it is about these: the others were retired long ago
+            again &= model.versions.keys()
         for number in sorted(gone | leaving | again):
             model_id = ModelId(name, number)
             published = now.versions.get(number)

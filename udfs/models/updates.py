@@ -10,12 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from udfs.errors import ModelLoadError, UpdateError
+from udfs.errors import UpdateError
 from udfs.json_values import JsonValue, has_non_finite, is_nested_deeper, read_json, read_struct, write_struct
-from udfs.offload.lane_settings import check_inline
 from udfs.records import END, EventTime, ModelId, ModelName, Sha256, VersionNumber
 from udfs.remotes import REMOTES
-from udfs.scorers import FORMATS
 
 FormatName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,63}" + END)]
 
@@ -83,11 +81,6 @@ class PublishModel(
     def is_offloaded(self) -> bool:
         """Whether it is scored beside the event path: by a server, or by worker processes."""
         return self.is_remote or self.execution == "offload"
-
-    @property
-    def is_local_inline(self) -> bool:
-        """Whether it is of a local format, and scored on the event path."""
-        return self.format in FORMATS and not self.is_offloaded
 
     @property
     def endpoint(self) -> str | None:
@@ -219,11 +212,6 @@ def _check_parts(update: PublishModel) -> None:
     if not update.is_remote:
         if update.artifact is None:
             raise msgspec.ValidationError(f"Format {update.format} needs an artifact - at `$.artifact`")
-        if update.is_local_inline:
-            try:
-                check_inline(update.options)
-            except ModelLoadError as error:
-                raise msgspec.ValidationError(f"{error} - at `$.options`") from error
         return
     if update.artifact is not None:
         raise msgspec.ValidationError(

@@ -16,12 +16,14 @@ _LIMITS = httpx.Limits(
     max_keepalive_connections=None,
     keepalive_expiry=4.0,  # uvicorn and Node.js close a connection that was idle for 5 s
 )
-_MOST_ON_A_CLIENT = 8
-"""With every request httpx compares a client's connections with each other, which is slow for many."""
 
 
 class Pool:
-    """Connections that may be given up while requests are under way on them."""
+    """Connections that may be given up while requests are under way on them.
+
+    Over HTTP/1.1 each request that is under way has a client of its own: with every request httpx compares a
+    client's connections with each other, which is slow for many.
+    """
 
     def __init__(self, places: AllowedPlaces, context: ssl.SSLContext) -> None:
         self._addresses = CheckedAddresses(places)
@@ -43,7 +45,7 @@ class Pool:
         self, method: str, url: httpx.URL, body: bytes | None, headers: dict[str, str], seconds: float
     ) -> AsyncIterator[httpx.Response]:
         """Send a request; the answer's body is read from what this gives."""
-        client = self._client()
+        client = self._client(url)
         request = client.build_request(
             method, url, content=body, headers=headers, timeout=httpx.Timeout(None, connect=seconds)
         )
@@ -74,10 +76,12 @@ class Pool:
         if not self._requests.total():
             await self.close()
 
-    def _client(self) -> httpx.AsyncClient:
+    def _client(self, url: httpx.URL) -> httpx.AsyncClient:
         """The client for the next request."""
+        # What https speaks is known from the first answer on, and may be HTTP/2, which shares a connection.
+        may_share = url.scheme == "https" and self._http_version != "HTTP/1.1"
         for client in self._clients:
-            if self._requests[client] < _MOST_ON_A_CLIENT or self._http_version != "HTTP/1.1":
+            if may_share or not self._requests[client]:
                 return client
         client = httpx.AsyncClient(
             transport=CheckedTransport(self._addresses, self._context, _LIMITS),
