@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -94,19 +95,31 @@ def dead_letter(
     model: str | None = None,
     cut_from: int | None = None,
 ) -> Outcome:
-    """An event or update that could not be handled: its own bytes, and headers that say why.
+    """An event or update that could not be handled; see `dead_letters`."""
+    [letter] = dead_letters([(value, envelope)], error, limits, at, model, cut_from)
+    return letter
 
-    Where the topic would not take it whole, its value is cut, then its headers left out, then its
+
+def dead_letters(
+    records: Iterable[tuple[bytes, bytes]],
+    error: ModelstreamError,
+    limits: OutputLimits,
+    at: datetime,
+    model: str | None = None,
+    cut_from: int | None = None,
+) -> list[Outcome]:
+    """Events or updates that could not be handled: their own bytes, and headers that say why.
+
+    Where the topic would not take one whole, its value is cut, then its headers left out, then its
     key cut; ``ms-truncated`` says how many bytes the value had.
 
     Args:
-        value: the record's value, untouched.
-        envelope: the record's envelope.
+        records: the value, untouched, and the envelope of each.
         error: what went wrong.
         limits: what the topic takes.
         at: when it went wrong.
         model: the model that it is about, where known.
-        cut_from: how many bytes the value had, where it was cut before.
+        cut_from: how many bytes the values had, where they were cut before.
     """
     headers: list[tuple[str, bytes | None]] = [
         (Header.STAGE, (error.stage or "score").encode()),
@@ -118,16 +131,24 @@ def dead_letter(
         headers.append((Header.MODEL, _cut(model)))
     details = encode_headers(headers)
     room = limits.dead_letter_bytes - RECORD_OVERHEAD - len(details)
-    if cut_from is None and len(value) + len(envelope) <= room:
-        return Outcome(OutcomeKind.DEAD_LETTER, value, envelope, details)
-    headers.append((Header.TRUNCATED, str(len(value) if cut_from is None else cut_from).encode()))
-    room -= 64
+    return [
+        Outcome(OutcomeKind.DEAD_LETTER, value, envelope, details)
+        if cut_from is None and len(value) + len(envelope) <= room
+        else _cut_to_fit(value, envelope, headers, room - 64, len(value) if cut_from is None else cut_from)
+        for value, envelope in records
+    ]
+
+
+def _cut_to_fit(
+    value: bytes, envelope: bytes, headers: Sequence[tuple[str, bytes | None]], room: int, cut_from: int
+) -> Outcome:
+    details = encode_headers([*headers, (Header.TRUNCATED, str(cut_from).encode())])
     if len(envelope) > room:
         record = decode_envelope(envelope)._replace(headers=())
         key = record.key if record.key is None else record.key[: max(0, room - len(record.topic) - 64)]
         envelope = encode_envelope(record._replace(key=key))
     cut = value[: max(0, room - len(envelope))]
-    return Outcome(OutcomeKind.DEAD_LETTER, cut, envelope, encode_headers(headers))
+    return Outcome(OutcomeKind.DEAD_LETTER, cut, envelope, details)
 
 
 def _cut(text: str) -> bytes:

@@ -15,7 +15,7 @@ from udfs.offload.handing_over import HandingOver
 from udfs.offload.in_flight import InFlightEvent, InFlightEvents
 from udfs.offload.lane import Lane
 from udfs.offload.mailbox import Mailbox
-from udfs.outputs import OutputLimits, dead_letter
+from udfs.outputs import OutputLimits, dead_letter, dead_letters
 
 _WAIT_SECONDS = 0.1
 _ROOM_SECONDS = 0.01
@@ -167,10 +167,8 @@ class OffloadedEvents:
         asked.gone = len(asked.events)
         asked.lane.count_refused(len(events))
         self._handing_over.note(asked.reference, model, [event.at for event in events])
-        now, name = self._clock(), str(model)
-        return [
-            dead_letter(event.value, event.envelope, refusal, self._limits, now, name) for event in events
-        ]
+        records = [(event.value, event.envelope) for event in events]
+        return dead_letters(records, refusal, self._limits, self._clock(), str(model))
 
     def _refuse(self, lane: Lane, event: HeldEvent, offloaded: Offloaded) -> list[Outcome]:
         """Make a dead letter of an event that finds no room, or leave it to the fallback."""
