@@ -28,6 +28,8 @@ MODEL_MEBIBYTES = 10
 """What one version that is not closed costs at least."""
 CACHE_MEBIBYTES = 64
 MEBIBYTE = 1 << 20
+WHOLE_HEAP = {"env.java.opts.taskmanager": "-XX:+AlwaysPreTouch"}
+"""Java's heap, whose size is fixed, is all there from the start: what grows is something else."""
 AHEAD_MS = 300
 """From an update to the event time that it names."""
 
@@ -81,7 +83,9 @@ def updated(
     folder, models = tmp_path_factory.mktemp("updates"), tmp_path_factory.mktemp("models")
     temporary = tmp_path_factory.mktemp("temporary")
     with (
-        Cluster.start(tmp_path_factory.mktemp("cluster"), environment={"TMPDIR": str(temporary)}) as cluster,
+        Cluster.start(
+            tmp_path_factory.mktemp("cluster"), environment={"TMPDIR": str(temporary)}, settings=WHOLE_HEAP
+        ) as cluster,
         ScoringJob(f"updates-{execution}", execution, cluster, broker, folder) as job,
     ):
         updates = Updates(job, models)
