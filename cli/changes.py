@@ -55,13 +55,11 @@ def make_change(
     with control.listening() as stream:
         control.send(update)
         outcome = listen(words, stream, seconds, show=show)
-    change = Change(update, changed, active, words, outcome)
+    serving: Mapping[int, ModelId | None] = {}
     if outcome == "failed":
         with suppress(TopicError):  # what is known by now must be told in any case
-            return change._replace(
-                serving=control.statuses().serving(words.job, after.models[update.model.name])
-            )
-    return change
+            serving = control.statuses().serving(words.job, after.models[update.model.name])
+    return Change(update, changed, active, words, outcome, serving)
 
 
 def roll_out(

@@ -1,6 +1,6 @@
 """`modelstream models list` and `models status`: what is published, and what subtasks say of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -56,8 +56,7 @@ def show_statuses(
             _watch(control, model, job, as_json)
         said = control.statuses()
         catalog = control.catalog()
-    if job is not None and job not in said.jobs:
-        say(_no_such(job, said.jobs))
+    _warn_of_silence(job, said)
     statuses = said.now(model, job)
     versions, silent = versions_of(catalog), unmentioned(catalog, statuses, model)
     if as_json:
@@ -67,15 +66,17 @@ def show_statuses(
         write_table(status_rows(statuses, versions, silent, job=job or loaded.name), nothing)
 
 
-def _no_such(job: str, jobs: Sequence[str]) -> str:
-    known = f"; there are words of {', '.join(jobs)}" if jobs else ""
-    return f"no job of the name {job} has said anything{known}"
+def _warn_of_silence(job: str | None, said: Statuses) -> None:
+    """Say where a job that was asked for has said nothing, and which have."""
+    if job is not None and job not in said.jobs:
+        known = f"; there are words of {', '.join(said.jobs)}" if said.jobs else ""
+        say(f"no job of the name {job} has said anything{known}")
 
 
 def _watch(control: Control, model: str | None, job: str | None, as_json: bool) -> None:
     statuses = Statuses()
-    if job is not None and job not in (known := control.statuses().jobs):
-        say(_no_such(job, known))
+    if job is not None:
+        _warn_of_silence(job, control.statuses())
     heard = _heard(control, statuses, model, job)
     if as_json:
         for added, versions in heard:

@@ -30,13 +30,13 @@ def check_options(update: PublishModel) -> str | None:
         return _check_server(update)
     if not update.is_offloaded:
         check_inline(update.options)
-    else:
-        split_options(update.options)
-        if "in_flight" in update.options:
-            raise ModelLoadError(
-                f"option in_flight: {update.model} is scored by worker processes, a batch each at a time; "
-                f"the option workers says how many there are"
-            )
+        return None
+    split_options(update.options)
+    if "in_flight" in update.options:
+        raise ModelLoadError(
+            f"option in_flight: {update.model} is scored by worker processes, a batch each at a time; "
+            f"the option workers says how many there are"
+        )
     return None
 
 

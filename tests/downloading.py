@@ -2,11 +2,9 @@
 
 import hashlib
 import ssl
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority, server_context
+from tests.http_stand_in import RunningServer
 from udfs.errors import ArtifactError, ArtifactUnavailableError
 from udfs.models.downloads import Received, download
 from udfs.models.places import AllowedPlaces
@@ -26,14 +25,13 @@ def not_found(handler: BaseHTTPRequestHandler) -> None:
     handler.send_error(404)
 
 
-class ModelServer:
+class ModelServer(RunningServer):
     """An http server on loopback whose answers a test gives by path."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer] = {}
         self.requests: list[tuple[str, str | None]] = []
         """Path and Host of each."""
-        self.ended = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,24 +42,7 @@ class ModelServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            def handle_error(self, *_: Any) -> None:
-                if not isinstance(sys.exception(), OSError):  # a client that hangs up is part of the tests
-                    raise
-
-        self._server = Quiet(("127.0.0.1", 0), Handler)
-        if context is not None:
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler, context)
 
 
 @pytest.fixture

@@ -42,20 +42,18 @@ def json_answer(value: object, status: int = 200, **headers: str) -> Answer:
     return Answer(json.dumps(value).encode(), status, {"content-type": "application/json", **named})
 
 
-class HttpStandIn:
-    """A running server.
+class RunningServer:
+    """An HTTP server on loopback, each request in a thread of its own.
 
     Attributes:
-        answer: what it answers with; a test may change it.
-        asked: the requests so far.
+        ended: set when it is to end.
+        port: its port.
         url: its own.
     """
 
-    def __init__(self, answer: Answers, context: ssl.SSLContext | None) -> None:
-        self.answer = answer
-        self.asked: list[Asked] = []
+    def __init__(self, handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None) -> None:
         self.ended = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), handler)
         if context is not None:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
@@ -69,6 +67,21 @@ class HttpStandIn:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class HttpStandIn(RunningServer):
+    """A running server that answers as a test says.
+
+    Attributes:
+        answer: what it answers with; a test may change it.
+        asked: the requests so far.
+        url: its own.
+    """
+
+    def __init__(self, answer: Answers, context: ssl.SSLContext | None) -> None:
+        self.answer = answer
+        self.asked: list[Asked] = []
+        super().__init__(_handler(self), context)
 
 
 @contextmanager
